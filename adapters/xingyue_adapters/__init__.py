@@ -1,0 +1,1 @@
+"""Recipes that train and judge heads, found through ``xingyue.recipes``."""

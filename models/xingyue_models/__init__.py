@@ -1,0 +1,1 @@
+"""Model families, found through the entry-point group ``xingyue.families``."""

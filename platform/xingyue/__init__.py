@@ -1,0 +1,1 @@
+"""Xingyue (星月): an industry Model-as-a-Service platform."""
