@@ -1,0 +1,69 @@
+"""Every setting of the platform, read once from ``XINGYUE_*`` and passed by constructor."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, SecretStr
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class Settings(BaseSettings):
+    """Defaults run the whole platform on one machine, under ``home``."""
+
+    model_config = SettingsConfigDict(env_prefix="XINGYUE_", extra="ignore")
+
+    home: Path = Field(default=Path(".xingyue"), description="Data, logs, weights, demo.env.")
+    catalog: Path = Field(default=Path("catalog.yaml"), description="The catalogue file.")
+
+    host: str = Field(default="127.0.0.1", description="Address that the gateway binds.")
+    port: int = Field(default=8700, description="Port of the gateway.")
+
+    database_url: str | None = Field(
+        default=None, description="SQLAlchemy URL; default: SQLite under home."
+    )
+
+    s3_endpoint: str | None = Field(
+        default=None, description="host:port of any S3/MinIO; default: the embedded server."
+    )
+    s3_secure: bool = Field(default=False, description="HTTPS to the S3 endpoint.")
+    s3_access_key: str | None = Field(default=None, description="Platform's S3 access key.")
+    s3_secret_key: SecretStr | None = Field(default=None, description="Platform's S3 secret key.")
+    s3_bucket: str = Field(default="xingyue", description="Bucket of the platform's own objects.")
+    s3_port: int = Field(default=8333, description="Port of the embedded S3 server.")
+
+    ray_address: str | None = Field(
+        default=None, description="Address of a running Ray cluster; default: start one here."
+    )
+    ray_dashboard: bool = Field(default=False, description="Start Ray's dashboard.")
+    ray_cpus: int | None = Field(default=None, description="CPUs that Ray may plan with.")
+    gateway_replicas: int = Field(default=1, ge=1, description="Gateway processes.")
+    haproxy: bool = Field(default=True, description="Ray Serve's HAProxy in front of gateways.")
+
+    admin_key: SecretStr | None = Field(
+        default=None, description="Operator's key (xy-...); default: made on first start."
+    )
+    commercial_only: bool = Field(
+        default=False, description="Refuse models whose licence forbids commercial use."
+    )
+    allow_hub: bool = Field(default=False, description="May fetch weights from hub URLs.")
+
+    body_max_bytes: int = Field(default=32 * 2**20, description="Largest request body, bytes.")
+    image_max_pixels: int = Field(default=50_000_000, description="Largest decoded image, pixels.")
+    queue_max: int = Field(default=256, description="Calls waiting per trunk before shedding.")
+    deadline_s: float = Field(default=30.0, description="Default deadline of a call, seconds.")
+    lease_micros: int = Field(default=2_000_000, description="Slice of a balance per gateway.")
+    lease_ttl_s: float = Field(default=30.0, description="Life of a lease without heartbeat.")
+    demo_credit_micros: int = Field(default=100_000_000, description="Demo tenant's credit.")
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        default="info", description="Log level of all parts."
+    )
+
+    def resolved(self) -> Settings:
+        """The same, with paths absolute and the database URL filled in."""
+        home = self.home.resolve()
+        url = self.database_url or f"sqlite:///{home / 'data' / 'xingyue.db'}"
+        return self.model_copy(
+            update={"home": home, "catalog": self.catalog.resolve(), "database_url": url}
+        )
