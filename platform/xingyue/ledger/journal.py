@@ -1,0 +1,142 @@
+"""One writing transaction of the ledger: the head lock, numbered rows, balances.
+
+The head row is locked first, so writers on any database run one at a time and numbers are given
+in the order of commits, without gaps. Group commit makes that cheap: one transaction carries
+hundreds of postings. Rows are buffered and written once, by ``flush``.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection, bindparam, insert, select, update
+
+from xingyue.errors import IntegrityError
+from xingyue.ledger.accounts import is_funding
+from xingyue.ledger.events import UsageEvent
+from xingyue.ledger.tables import accounts, ledger_head, transfers, usage_events
+
+
+class Journal:
+    """Not shared between threads; lives as long as its transaction."""
+
+    def __init__(self, connection: Connection, now: datetime) -> None:
+        head = connection.execute(
+            select(ledger_head.c.transfer_seq, ledger_head.c.event_seq).with_for_update()
+        ).one()
+        self.connection = connection
+        self.now = now
+        self._transfer_seq: int = head.transfer_seq
+        self._event_seq: int = head.event_seq
+        self._stored: dict[str, int | None] = {}
+        self._deltas: defaultdict[str, int] = defaultdict(int)
+        self._transfers: list[dict[str, Any]] = []
+        self._events: list[dict[str, Any]] = []
+
+    def load(self, account_ids: Iterable[str]) -> None:
+        """Read balances in one query; those not loaded are read one by one."""
+        missing = {name for name in account_ids if name not in self._stored}
+        if not missing:
+            return
+        rows = self.connection.execute(
+            select(accounts.c.id, accounts.c.balance_micros).where(accounts.c.id.in_(missing))
+        )
+        self._stored.update(dict.fromkeys(missing))
+        self._stored.update({row.id: row.balance_micros for row in rows})
+
+    def balance_micros(self, account: str) -> int:
+        """With this transaction's own transfers; 0 for an account not used yet."""
+        self.load((account,))
+        return (self._stored[account] or 0) + self._deltas[account]
+
+    def transfer(
+        self,
+        debit: str,
+        credit: str,
+        amount_micros: int,
+        kind: str,
+        *,
+        event_id: str | None = None,
+        reference: str | None = None,
+    ) -> None:
+        """Move ``amount_micros`` (>= 0; nothing is written for 0) from debit to credit."""
+        if amount_micros == 0:
+            return
+        self._transfer_seq += 1
+        self._deltas[debit] -= amount_micros
+        self._deltas[credit] += amount_micros
+        self._transfers.append(
+            {
+                "id": self._transfer_seq,
+                "debit": debit,
+                "credit": credit,
+                "amount_micros": amount_micros,
+                "kind": kind,
+                "event_id": event_id,
+                "reference": reference,
+                "created_at": self.now,
+            }
+        )
+
+    def record(self, event: UsageEvent, gateway_id: str) -> int:
+        """Append the event; its cursor."""
+        self._event_seq += 1
+        self._events.append(
+            {
+                "cursor": self._event_seq,
+                "id": event.id,
+                "tenant_id": event.tenant_id,
+                "key_id": event.key_id,
+                "model": event.model,
+                "version": event.version,
+                "unit": event.unit,
+                "units": event.units,
+                "cost_micros": event.cost_micros,
+                "request_id": event.request_id,
+                "created_at": event.created_at,
+                "gateway_id": gateway_id,
+                "kind": event.kind,
+            }
+        )
+        return self._event_seq
+
+    def flush(self) -> None:
+        """Write everything. ``IntegrityError`` (nothing written) if an account would go negative:
+        the rules forbid it, so it is a fault of ours."""
+        self.load(self._deltas)
+        for name in self._deltas:
+            if self.balance_micros(name) < 0 and not is_funding(name):
+                raise IntegrityError(f"account {name} would be overdrawn", code="overdrawn")
+        if self._events:
+            self.connection.execute(insert(usage_events), self._events)
+        if self._transfers:
+            self.connection.execute(insert(transfers), self._transfers)
+            self._write_balances()
+        if self._events or self._transfers:
+            self.connection.execute(
+                update(ledger_head).values(
+                    transfer_seq=self._transfer_seq, event_seq=self._event_seq
+                )
+            )
+
+    def _write_balances(self) -> None:
+        new: list[dict[str, Any]] = []
+        old: list[dict[str, Any]] = []
+        for name in sorted(self._deltas):
+            row = {"account": name, "balance": self.balance_micros(name)}
+            (new if self._stored[name] is None else old).append(row)
+        if new:
+            self.connection.execute(
+                insert(accounts),
+                [{"id": row["account"], "balance_micros": row["balance"]} for row in new],
+            )
+        if old:
+            self.connection.execute(
+                update(accounts)
+                .where(accounts.c.id == bindparam("account"))
+                .values(balance_micros=bindparam("balance")),
+                old,
+            )
