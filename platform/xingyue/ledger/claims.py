@@ -26,6 +26,22 @@ if TYPE_CHECKING:
 
 _PURGE_MAX_ROWS = 1000
 
+_ALIVE = select(idempotency.c.claim).where(
+    idempotency.c.claim.in_(bindparam("tokens", expanding=True)),
+    idempotency.c.state == ClaimState.RUNNING,
+)
+_FINISH = (
+    update(idempotency)
+    .where(idempotency.c.claim == bindparam("token"))
+    .values(
+        state=ClaimState.FINISHED,
+        event_id=bindparam("event"),
+        response_status=bindparam("status"),
+        response_headers=bindparam("headers"),
+        response_body=bindparam("body"),
+    )
+)
+
 ClaimOutcome = Claimed | ClaimRefused | Replay | SessionLost
 
 
@@ -106,13 +122,7 @@ def alive(journal: Journal, tokens: Iterable[str]) -> set[str]:
     wanted = set(tokens)
     if not wanted:
         return set()
-    return set(
-        journal.connection.scalars(
-            select(idempotency.c.claim).where(
-                idempotency.c.claim.in_(wanted), idempotency.c.state == ClaimState.RUNNING
-            )
-        )
-    )
+    return set(journal.connection.scalars(_ALIVE, {"tokens": list(wanted)}))
 
 
 def finish(journal: Journal, finished: Sequence[tuple[str, str, PackedResponse | None]]) -> None:
@@ -120,15 +130,7 @@ def finish(journal: Journal, finished: Sequence[tuple[str, str, PackedResponse |
     if not finished:
         return
     journal.connection.execute(
-        update(idempotency)
-        .where(idempotency.c.claim == bindparam("token"))
-        .values(
-            state=ClaimState.FINISHED,
-            event_id=bindparam("event"),
-            response_status=bindparam("status"),
-            response_headers=bindparam("headers"),
-            response_body=bindparam("body"),
-        ),
+        _FINISH,
         [
             {
                 "token": token,

@@ -17,16 +17,42 @@ from sqlalchemy import Connection, bindparam, insert, select, update
 from xingyue.errors import IntegrityError
 from xingyue.ledger.accounts import is_funding
 from xingyue.ledger.events import UsageEvent
-from xingyue.ledger.tables import accounts, ledger_head, transfers, usage_events
+from xingyue.ledger.tables import accounts, ledger_head, sessions, transfers, usage_events
+
+# Built once: on a small group, building a statement costs more than running it.
+_LOCK_HEAD = (
+    select(
+        ledger_head.c.transfer_seq, ledger_head.c.event_seq, sessions.c.gateway_id, sessions.c.state
+    )
+    .select_from(ledger_head.outerjoin(sessions, sessions.c.id == bindparam("session")))
+    .with_for_update(of=ledger_head)
+)
+_BALANCES = select(accounts.c.id, accounts.c.balance_micros).where(
+    accounts.c.id.in_(bindparam("names", expanding=True))
+)
+_INSERT_EVENTS = insert(usage_events)
+_INSERT_TRANSFERS = insert(transfers)
+_INSERT_ACCOUNTS = insert(accounts)
+_SET_BALANCE = (
+    update(accounts)
+    .where(accounts.c.id == bindparam("account"))
+    .values(balance_micros=bindparam("balance"))
+)
+_SET_HEAD = update(ledger_head).values(
+    transfer_seq=bindparam("transfers"), event_seq=bindparam("events")
+)
 
 
 class Journal:
     """Not shared between threads; lives as long as its transaction."""
 
-    def __init__(self, connection: Connection, now: datetime) -> None:
-        head = connection.execute(
-            select(ledger_head.c.transfer_seq, ledger_head.c.event_seq).with_for_update()
-        ).one()
+    def __init__(
+        self, connection: Connection, now: datetime, session_id: str | None = None
+    ) -> None:
+        head = connection.execute(_LOCK_HEAD, {"session": session_id}).one()
+        self.gateway_id: str | None = head.gateway_id
+        """Of the given session, with its state; None if there is no such session."""
+        self.session_state: str | None = head.state
         self.connection = connection
         self.now = now
         self._transfer_seq: int = head.transfer_seq
@@ -41,9 +67,7 @@ class Journal:
         missing = {name for name in account_ids if name not in self._stored}
         if not missing:
             return
-        rows = self.connection.execute(
-            select(accounts.c.id, accounts.c.balance_micros).where(accounts.c.id.in_(missing))
-        )
+        rows = self.connection.execute(_BALANCES, {"names": sorted(missing)})
         self._stored.update(dict.fromkeys(missing))
         self._stored.update({row.id: row.balance_micros for row in rows})
 
@@ -111,15 +135,13 @@ class Journal:
             if self.balance_micros(name) < 0 and not is_funding(name):
                 raise IntegrityError(f"account {name} would be overdrawn", code="overdrawn")
         if self._events:
-            self.connection.execute(insert(usage_events), self._events)
+            self.connection.execute(_INSERT_EVENTS, self._events)
         if self._transfers:
-            self.connection.execute(insert(transfers), self._transfers)
+            self.connection.execute(_INSERT_TRANSFERS, self._transfers)
             self._write_balances()
         if self._events or self._transfers:
             self.connection.execute(
-                update(ledger_head).values(
-                    transfer_seq=self._transfer_seq, event_seq=self._event_seq
-                )
+                _SET_HEAD, {"transfers": self._transfer_seq, "events": self._event_seq}
             )
 
     def _write_balances(self) -> None:
@@ -130,13 +152,8 @@ class Journal:
             (new if self._stored[name] is None else old).append(row)
         if new:
             self.connection.execute(
-                insert(accounts),
+                _INSERT_ACCOUNTS,
                 [{"id": row["account"], "balance_micros": row["balance"]} for row in new],
             )
         if old:
-            self.connection.execute(
-                update(accounts)
-                .where(accounts.c.id == bindparam("account"))
-                .values(balance_micros=bindparam("balance")),
-                old,
-            )
+            self.connection.execute(_SET_BALANCE, old)

@@ -7,10 +7,10 @@ balance. Posting consumes it; the rest is given back, or reclaimed if the gatewa
 from __future__ import annotations
 
 import secrets
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import Row, func, insert, select, update
+from sqlalchemy import Row, bindparam, func, insert, select, update
 
 from xingyue.ledger import accounts
 from xingyue.ledger.journal import Journal
@@ -27,6 +27,17 @@ from xingyue.ledger.tables import leases
 
 if TYPE_CHECKING:
     from xingyue.ledger.sessions import Session
+
+_ROOMS = select(leases.c.id, leases.c.amount_micros, leases.c.consumed_micros).where(
+    leases.c.id.in_(bindparam("ids", expanding=True)),
+    leases.c.session_id == bindparam("session"),
+    leases.c.state == LeaseState.ACTIVE,
+)
+_CONSUME = (
+    update(leases)
+    .where(leases.c.id == bindparam("lease"))
+    .values(consumed_micros=leases.c.consumed_micros + bindparam("spent"))
+)
 
 
 def grant_all(
@@ -127,19 +138,14 @@ def load_rooms(journal: Journal, session: Session, lease_ids: set[str]) -> dict[
     """Amount minus consumed of the session's own active leases among ``lease_ids``."""
     if not lease_ids:
         return {}
-    rows = journal.connection.execute(
-        select(leases.c.id, leases.c.amount_micros, leases.c.consumed_micros).where(
-            leases.c.id.in_(lease_ids),
-            leases.c.session_id == session.id,
-            leases.c.state == LeaseState.ACTIVE,
-        )
-    )
+    rows = journal.connection.execute(_ROOMS, {"ids": list(lease_ids), "session": session.id})
     return {row.id: row.amount_micros - row.consumed_micros for row in rows}
 
 
-def consume(journal: Journal, lease_id: str, amount_micros: int) -> None:
-    journal.connection.execute(
-        update(leases)
-        .where(leases.c.id == lease_id)
-        .values(consumed_micros=leases.c.consumed_micros + amount_micros)
-    )
+def consume(journal: Journal, spent_micros: Mapping[str, int]) -> None:
+    """Add to what each lease has consumed."""
+    if spent_micros:
+        journal.connection.execute(
+            _CONSUME,
+            [{"lease": lease, "spent": spent} for lease, spent in spent_micros.items()],
+        )

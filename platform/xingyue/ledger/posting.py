@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import Row, select
+from sqlalchemy import Row, bindparam, select
 
 from xingyue.ledger import accounts, claims, holds, leasing
 from xingyue.ledger.events import UsageEvent
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from xingyue.ledger.sessions import Session
 
 REVERSAL = "reversal"
+
+_EVENTS = select(usage_events).where(usage_events.c.id.in_(bindparam("ids", expanding=True)))
 
 
 class _View:
@@ -90,8 +92,7 @@ def post_all(
             finished.append((post.claim, post.event.id, post.response))
         outcomes.append(Posted(plan.source, refund))
     claims.finish(journal, finished)
-    for lease_id, amount in view.consumed.items():
-        leasing.consume(journal, lease_id, amount)
+    leasing.consume(journal, view.consumed)
     return outcomes
 
 
@@ -156,9 +157,7 @@ def _reverse(journal: Journal, session: Session, event_id: str) -> bool:
 
 
 def _load_events(journal: Journal, event_ids: Iterable[str]) -> dict[str, Any]:
-    rows = journal.connection.execute(
-        select(usage_events).where(usage_events.c.id.in_(set(event_ids)))
-    )
+    rows = journal.connection.execute(_EVENTS, {"ids": list(event_ids)})
     return {row.id: row for row in rows}
 
 

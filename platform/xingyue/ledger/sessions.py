@@ -35,13 +35,10 @@ class Session:
 
 
 def load(journal: Journal, session_id: str) -> Session:
-    """A session that was never opened counts as not active."""
-    row = journal.connection.execute(
-        select(sessions.c.gateway_id, sessions.c.state).where(sessions.c.id == session_id)
-    ).one_or_none()
-    if row is None:
-        return Session(session_id, "", active=False)
-    return Session(session_id, row.gateway_id, row.state == SessionState.ACTIVE)
+    """The journal's session; one that was never opened counts as not active."""
+    return Session(
+        session_id, journal.gateway_id or "", journal.session_state == SessionState.ACTIVE
+    )
 
 
 def open_sessions(

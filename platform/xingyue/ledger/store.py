@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, Engine, func, select, update
+from sqlalchemy import Connection, Engine, bindparam, func, select, update
 from sqlalchemy.exc import SQLAlchemyError
 
 from xingyue.clock import Clock, SystemClock
@@ -53,6 +53,12 @@ _PHASES: tuple[tuple[type[Operation[Any]], Handler], ...] = (
     (CloseSession, session_rules.close_sessions),
 )
 """The order within a group: what was earned first, then what frees money, then what takes it."""
+
+_SET_LAST_BATCH = (
+    update(sessions)
+    .where(sessions.c.id == bindparam("session"))
+    .values(last_batch=bindparam("number"))
+)
 
 
 class CommitUnknown(Exception):
@@ -104,7 +110,7 @@ class LedgerStore:
             return outcomes
 
     def _run(self, connection: Connection, batch: Batch) -> list[Any]:
-        journal = Journal(connection, self._clock.now())
+        journal = Journal(connection, self._clock.now(), batch.session_id)
         session = session_rules.load(journal, batch.session_id)
         outcomes: list[Any] = [None] * len(batch.operations)
         for kind, handler in _PHASES:
@@ -115,11 +121,7 @@ class LedgerStore:
             for i, result in zip(chosen, results, strict=True):
                 outcomes[i] = result
         journal.flush()
-        connection.execute(
-            update(sessions)
-            .where(sessions.c.id == batch.session_id)
-            .values(last_batch=batch.number)
-        )
+        connection.execute(_SET_LAST_BATCH, {"session": batch.session_id, "number": batch.number})
         return outcomes
 
     def _commit(self, connection: Connection) -> None:

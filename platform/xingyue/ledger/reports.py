@@ -1,0 +1,280 @@
+"""What the ledger tells: usage, events, statements, revenue. Read-only.
+
+Periods are half-open, ``[start, end)``, in UTC. Amounts are integer micros of CNY; a reversal
+counts negative, so a call that was billed and reversed adds up to nothing.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+from sqlalchemy import BigInteger, Connection, Engine, case, cast, func, or_, select, type_coerce
+
+from xingyue.errors import InvalidRequest
+from xingyue.ledger import accounts
+from xingyue.ledger.events import RecordedEvent, UsageEvent
+from xingyue.ledger.tables import transfers, usage_events
+from xingyue.storage.database import begin_read, from_epoch_micros
+
+GROUPS = ("model", "version", "key", "kind", "day")
+
+EVENTS_LIMIT_MAX = 1000
+
+_DAY_MICROS = 86_400_000_000
+_created = type_coerce(usage_events.c.created_at, BigInteger)
+_GROUP_COLUMNS = {
+    "model": usage_events.c.model,
+    "version": usage_events.c.version,
+    "key": usage_events.c.key_id,
+    "kind": usage_events.c.kind,
+    # Whole days since 1970; integer division on both databases.
+    "day": cast(_created, BigInteger) // _DAY_MICROS,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class UsageRow:
+    """One group. ``unit`` always separates: images and tokens are never added up."""
+
+    group: dict[str, str]
+    """By the names asked for; a day as ``yyyy-mm-dd``."""
+    unit: str
+    calls: int
+    units: int
+    cost_micros: int
+
+
+@dataclass(frozen=True, slots=True)
+class Statement:
+    """A tenant's month. opening + top_ups - charges + reversals = closing, to the micro."""
+
+    tenant_id: str
+    month: str
+    opening_micros: int
+    top_ups_micros: int
+    charges_micros: int
+    reversals_micros: int
+    closing_micros: int
+    lines: tuple[UsageRow, ...]
+    """By model and version."""
+
+
+@dataclass(frozen=True, slots=True)
+class RevenueReport:
+    """A year of service. ``service_micros`` is what tenants were charged, less reversals, by
+    month; ``by_account`` is to whom it went."""
+
+    year: int
+    service_micros: int
+    by_month: dict[str, int]
+    by_account: dict[str, int]
+    by_model: tuple[UsageRow, ...]
+
+
+class LedgerReports:
+    """Synchronous and safe to share between threads."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    def usage(
+        self,
+        tenant_id: str | None,
+        start: datetime,
+        end: datetime,
+        group_by: Sequence[str] = ("model",),
+    ) -> list[UsageRow]:
+        """Totals by group, in order of the group. ``tenant_id`` None: of all tenants."""
+        with begin_read(self._engine) as connection:
+            return _usage(connection, tenant_id, start, end, group_by)
+
+    def events(
+        self, tenant_id: str | None, after_cursor: int = 0, limit: int = 100
+    ) -> list[RecordedEvent]:
+        """Events past the cursor, oldest first. Cursors are given in the order of commits, so
+        following them misses nothing."""
+        if not 1 <= limit <= EVENTS_LIMIT_MAX:
+            raise InvalidRequest(
+                f"limit must be within 1..{EVENTS_LIMIT_MAX}, got {limit}", param="limit"
+            )
+        query = select(usage_events).where(usage_events.c.cursor > after_cursor)
+        if tenant_id is not None:
+            query = query.where(usage_events.c.tenant_id == tenant_id)
+        with begin_read(self._engine) as connection:
+            rows = connection.execute(query.order_by(usage_events.c.cursor).limit(limit))
+            return [
+                RecordedEvent(
+                    cursor=row.cursor,
+                    gateway_id=row.gateway_id,
+                    event=UsageEvent(
+                        tenant_id=row.tenant_id,
+                        key_id=row.key_id,
+                        model=row.model,
+                        version=row.version,
+                        unit=row.unit,
+                        units=row.units,
+                        cost_micros=row.cost_micros,
+                        request_id=row.request_id,
+                        created_at=row.created_at,
+                        kind=row.kind,
+                        id=row.id,
+                    ),
+                )
+                for row in rows
+            ]
+
+    def statement(self, tenant_id: str, month: str) -> Statement:
+        """``month`` as ``yyyy-mm``. Money by when the ledger booked it, lines by when the calls
+        were made: around midnight on the last day they may differ by the calls in flight."""
+        start, end = month_bounds(month)
+        with begin_read(self._engine) as connection:
+            opening = _net_micros(connection, tenant_id, None, start)
+            by_kind = {
+                kind: _net_micros(connection, tenant_id, start, end, kind)
+                for kind in ("top_up", "charge", "reversal")
+            }
+            lines = _usage(connection, tenant_id, start, end, ("model", "version"))
+        return Statement(
+            tenant_id=tenant_id,
+            month=month,
+            opening_micros=opening,
+            top_ups_micros=by_kind["top_up"],
+            charges_micros=-by_kind["charge"],
+            reversals_micros=by_kind["reversal"],
+            closing_micros=opening + sum(by_kind.values()),
+            lines=tuple(lines),
+        )
+
+    def revenue_report(self, year: int) -> RevenueReport:
+        """Service revenue of a calendar year (UTC), for the operator's yearly settlement."""
+        if not 2000 <= year <= 9999:
+            raise InvalidRequest(f"year must be four digits, got {year}", param="year")
+        start, end = datetime(year, 1, 1, tzinfo=UTC), _year_end(year)
+        by_account: dict[str, int] = {}
+        by_month: dict[str, int] = {}
+        with begin_read(self._engine) as connection:
+            for month in range(1, 13):
+                name = f"{year}-{month:02d}"
+                earned = _earned(connection, *month_bounds(name))
+                by_month[name] = sum(earned.values())
+                for account, amount in earned.items():
+                    by_account[account] = by_account.get(account, 0) + amount
+            models = _usage(connection, None, start, end, ("model",))
+        return RevenueReport(
+            year, sum(by_month.values()), by_month, dict(sorted(by_account.items())), tuple(models)
+        )
+
+
+def month_bounds(month: str) -> tuple[datetime, datetime]:
+    """``2026-02`` -> its first instant and that of the next month. InvalidRequest otherwise."""
+    match = re.fullmatch(r"([2-9]\d{3})-(0[1-9]|1[0-2])", month)
+    if match is None:
+        raise InvalidRequest(
+            f"the month of a statement is written yyyy-mm, as in 2026-01; got {month!r}",
+            param="month",
+        )
+    year, number = int(match[1]), int(match[2])
+    start = datetime(year, number, 1, tzinfo=UTC)
+    if number == 12:
+        return start, _year_end(year)
+    return start, start.replace(month=number + 1)
+
+
+def _year_end(year: int) -> datetime:
+    if year == 9999:
+        return datetime(9999, 12, 31, 23, 59, 59, 999999, tzinfo=UTC)
+    return datetime(year + 1, 1, 1, tzinfo=UTC)
+
+
+def _usage(
+    connection: Connection,
+    tenant_id: str | None,
+    start: datetime,
+    end: datetime,
+    group_by: Sequence[str],
+) -> list[UsageRow]:
+    unknown = [name for name in group_by if name not in GROUPS]
+    if unknown or len(set(group_by)) != len(group_by):
+        raise InvalidRequest(
+            f"group_by takes each of {', '.join(GROUPS)} at most once; got {','.join(group_by)}",
+            param="group_by",
+        )
+    columns = [_GROUP_COLUMNS[name].label(f"by_{name}") for name in group_by]
+    reversed_ = usage_events.c.kind == "reversal"
+    query = (
+        select(
+            *columns,
+            usage_events.c.unit,
+            func.sum(case((reversed_, -1), else_=1)).label("calls"),
+            func.sum(usage_events.c.units).label("units"),
+            func.sum(usage_events.c.cost_micros).label("cost_micros"),
+        )
+        .where(usage_events.c.created_at >= start, usage_events.c.created_at < end)
+        .group_by(*columns, usage_events.c.unit)
+        .order_by(*columns, usage_events.c.unit)
+    )
+    if tenant_id is not None:
+        query = query.where(usage_events.c.tenant_id == tenant_id)
+    return [
+        UsageRow(
+            group={name: _group_value(name, row[i]) for i, name in enumerate(group_by)},
+            unit=row.unit,
+            calls=int(row.calls),
+            units=int(row.units),
+            cost_micros=int(row.cost_micros),
+        )
+        for row in connection.execute(query)
+    ]
+
+
+def _group_value(name: str, value: int | str) -> str:
+    if name != "day":
+        return str(value)
+    return (from_epoch_micros(0) + timedelta(days=int(value))).date().isoformat()
+
+
+def _net_micros(
+    connection: Connection,
+    tenant_id: str,
+    start: datetime | None,
+    end: datetime,
+    kind: str | None = None,
+) -> int:
+    """Into minus out of a tenant's cash and held. Moves between the two cancel out."""
+    mine = (accounts.cash(tenant_id), accounts.held(tenant_id))
+    signed = case((transfers.c.credit.in_(mine), transfers.c.amount_micros), else_=0) - case(
+        (transfers.c.debit.in_(mine), transfers.c.amount_micros), else_=0
+    )
+    query = select(func.coalesce(func.sum(signed), 0)).where(
+        or_(transfers.c.credit.in_(mine), transfers.c.debit.in_(mine)),
+        transfers.c.created_at < end,
+    )
+    if start is not None:
+        query = query.where(transfers.c.created_at >= start)
+    if kind is not None:
+        query = query.where(transfers.c.kind == kind)
+    return int(connection.scalar(query) or 0)
+
+
+def _earned(connection: Connection, start: datetime, end: datetime) -> dict[str, int]:
+    """Charges by the account that they went to, less reversals."""
+    period = (transfers.c.created_at >= start) & (transfers.c.created_at < end)
+    amount = func.sum(transfers.c.amount_micros)
+    earned = {
+        row[0]: int(row[1])
+        for row in connection.execute(
+            select(transfers.c.credit, amount)
+            .where(period, transfers.c.kind == "charge")
+            .group_by(transfers.c.credit)
+        )
+    }
+    for row in connection.execute(
+        select(transfers.c.debit, amount)
+        .where(period, transfers.c.kind == "reversal")
+        .group_by(transfers.c.debit)
+    ):
+        earned[row[0]] = earned.get(row[0], 0) - int(row[1])
+    return earned
