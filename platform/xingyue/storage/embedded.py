@@ -38,6 +38,7 @@ VOLUMES_MAX = 10_000
 """Volume files in all; a bucket begins with one."""
 _GRACE_S = 2.0
 _LOG_MAX_BYTES = 16 << 20
+_MEMORY_TARGET = "256MiB"
 _PROBE_BUCKET = "xingyue-probe"
 _GUARD = Path(__file__).with_name("guard.py")
 
@@ -210,6 +211,8 @@ class EmbeddedS3:
             "HOME": str(self.folder),
             # A bucket begins with one volume file, not seven: there is a bucket for every tenant.
             "WEED_MASTER_VOLUME_GROWTH_COPY_1": "1",
+            # Go's collector, left alone, lets memory double after large uploads.
+            "GOMEMLIMIT": _MEMORY_TARGET,
         }
 
     def _await_ready(self) -> None:

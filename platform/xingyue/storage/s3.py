@@ -13,7 +13,7 @@ import urllib3
 from minio import Minio
 from minio.error import S3Error
 
-from xingyue.errors import NotFound, PayloadTooLarge
+from xingyue.errors import InvalidRequest, NotFound, PayloadTooLarge
 from xingyue.storage.objects import (
     CHUNK_BYTES,
     MEDIA_TYPE_DEFAULT,
@@ -37,6 +37,25 @@ class S3Access:
     secret_key: str = field(repr=False)
     secure: bool = False
     region: str = "us-east-1"
+
+    @classmethod
+    def external(
+        cls, endpoint: str, access_key: str | None, secret_key: str | None, secure: bool
+    ) -> S3Access:
+        """Access to a server of the operator's. ``InvalidRequest`` names the setting at fault."""
+        if "/" in endpoint:
+            raise InvalidRequest(
+                f"XINGYUE_S3_ENDPOINT is host:port without a scheme, got {endpoint!r}; HTTPS is "
+                "set by XINGYUE_S3_SECURE=1",
+                param="s3_endpoint",
+            )
+        if not access_key or not secret_key:
+            raise InvalidRequest(
+                "XINGYUE_S3_ENDPOINT is set, so XINGYUE_S3_ACCESS_KEY and XINGYUE_S3_SECRET_KEY "
+                "must be too",
+                param="s3_access_key" if not access_key else "s3_secret_key",
+            )
+        return cls(endpoint, access_key, secret_key, secure)
 
 
 class S3Store:
