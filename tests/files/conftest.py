@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from xingyue.clock import FakeClock
 from xingyue.files.assembly import Files, assemble
 from xingyue.files.fakes import FakeIndexer
 from xingyue.files.rules import Limits
-from xingyue.storage.database import create_schema, open_engine
+from xingyue.storage.database import create_schema, metadata, open_engine
 from xingyue.storage.memory import MemoryStore
 
 BUCKET = "xingyue"
@@ -53,7 +54,10 @@ class World:
 
 @pytest.fixture
 def world(tmp_path: Path) -> Iterator[World]:
-    engine = open_engine(f"sqlite:///{tmp_path / 'files.db'}")
+    # The same tests run on PostgreSQL where this names an empty database of one.
+    url = os.environ.get("XINGYUE_TEST_DATABASE_URL", f"sqlite:///{tmp_path / 'files.db'}")
+    engine = open_engine(url)
+    metadata.drop_all(engine)
     store = MemoryStore()
     store.ensure_bucket(BUCKET)
     made = World(engine, tmp_path / "cache", store, FakeClock())

@@ -38,7 +38,7 @@ VOLUMES_MAX = 10_000
 """Volume files in all; a bucket begins with one."""
 _GRACE_S = 2.0
 _LOG_MAX_BYTES = 16 << 20
-_MEMORY_TARGET = "256MiB"
+_MEMORY_TARGET = "384MiB"
 _PROBE_BUCKET = "xingyue-probe"
 _GUARD = Path(__file__).with_name("guard.py")
 
