@@ -73,7 +73,7 @@ def build(sources: Mapping[str, Path], output: Path) -> None:
         torch.onnx.export(
             model,
             (example,),
-            buffer,
+            buffer,  # type: ignore[arg-type]  # the TorchScript exporter takes a buffer
             input_names=["image"],
             output_names=list(TAPS),
             dynamic_axes=axes,

@@ -25,6 +25,7 @@ from xingyue.errors import InvalidRequest, PayloadTooLarge, UnsupportedMedia
 
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF")
 _TAKES = "send JPEG, PNG, WebP, BMP or TIFF"
+_STARTS = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"RIFF", b"BM", b"II*\0", b"MM\0*")
 _BROKEN = (OSError, SyntaxError, ValueError, EOFError, struct.error, IndexError, TypeError)
 """What Pillow raises on damaged files, by format."""
 
@@ -107,6 +108,10 @@ def _open(data: bytes, param: str) -> Image.Image:
             "the image's header claims far more pixels than are taken", param=param
         ) from error
     except UnidentifiedImageError as error:
+        if data.startswith(_STARTS):
+            raise InvalidRequest(
+                f"the image is cut off or broken in its header; {_TAKES}", param=param
+            ) from error
         raise UnsupportedMedia(
             f"the body is not an image that is known; {_TAKES}", param=param
         ) from error

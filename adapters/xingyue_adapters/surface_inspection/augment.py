@@ -41,8 +41,8 @@ def paste(good: Labelled, donor: Labelled, random: np.random.Generator) -> Label
     labels = np.where(parts == index, donor.labels, 0)[y0:y1, x0:x1].astype(np.uint8)
     ratio = good_ratio(donor, good) * float(random.uniform(0.7, 1.4))
     size = (max(3, round(patch.shape[1] * ratio)), max(3, round(patch.shape[0] * ratio)))
-    patch = cv2.resize(patch, size, interpolation=cv2.INTER_LINEAR)
-    labels = cv2.resize(labels, size, interpolation=cv2.INTER_NEAREST)
+    patch = np.asarray(cv2.resize(patch, size, interpolation=cv2.INTER_LINEAR), np.float32)
+    labels = np.asarray(cv2.resize(labels, size, interpolation=cv2.INTER_NEAREST), np.uint8)
     if random.random() < 0.5:
         patch, labels = patch[:, ::-1], labels[:, ::-1]
     if random.random() < 0.5:
@@ -85,7 +85,9 @@ def crop(item: Labelled, side: int, random: np.random.Generator) -> tuple[Grey, 
     width = max(16, round(grey.shape[1] * scale * float(np.exp(random.uniform(-0.1, 0.1)))))
     height = max(16, round(grey.shape[0] * scale * float(np.exp(random.uniform(-0.1, 0.1)))))
     mode = cv2.INTER_AREA if width < grey.shape[1] else cv2.INTER_LINEAR
-    grey = cv2.resize(np.ascontiguousarray(grey), (width, height), interpolation=mode)
+    grey = np.asarray(
+        cv2.resize(np.ascontiguousarray(grey), (width, height), interpolation=mode), np.uint8
+    )
     labels = _resize_labels(np.ascontiguousarray(labels), width, height)
     left, top = _offset(labels, side, random)
     view = np.full((side, side), PAD_VALUE, np.uint8)

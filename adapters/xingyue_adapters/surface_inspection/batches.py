@@ -12,11 +12,14 @@ from xingyue_models.surface_inspection.geometry import Geometry, expose, windows
 from xingyue_adapters.surface_inspection.augment import UNKNOWN, Labelled, crop, paste
 from xingyue_adapters.surface_inspection.datasets import Sample
 from xingyue_adapters.surface_inspection.samples import render_tile
+from xingyue_adapters.surface_inspection.uneven import make_uneven
 
 RENDERED_SEEDS = 60
 """Rendered tiles in training: seeds 0 .. 59, cracked and good."""
-_PASTE_SHARE = 0.3
-_PASTED_LABELS = ("blowhole", "break", "crack", "fray")
+_PASTE_SHARE = 0.25
+_UNEVEN_SHARE = 0.2
+"""Shares of the good half of a batch that get a defect pasted, or an uneven field made."""
+_PASTED_LABELS = ("blowhole", "break", "crack", "fray", "rendered")
 
 
 def load(sample: Sample, labels: Sequence[str], geometry: Geometry) -> list[Labelled]:
@@ -59,6 +62,7 @@ class BatchSource:
     ) -> None:
         self._side = crop_side
         self._random = np.random.default_rng(seed)
+        self._uneven = labels.index("uneven") + 1
         self._defects: dict[str, list[Labelled]] = {}
         self._good: dict[str, list[Labelled]] = {}
         for sample in samples:
@@ -87,7 +91,11 @@ class BatchSource:
                 item = self._draw(self._defects, self._weights)
             else:
                 item = self._draw(self._good, self._good_weights)
-                if self._random.random() < _PASTE_SHARE:
+                chance = self._random.random()
+                if chance < _UNEVEN_SHARE:
+                    other = self._draw(self._good, self._good_weights)
+                    item = make_uneven(item, other, self._uneven, self._random)
+                elif chance < _UNEVEN_SHARE + _PASTE_SHARE:
                     item = paste(item, self._draw(self._defects, self._weights, True), self._random)
             view, target = crop(item, self._side, self._random)
             views.append(view)

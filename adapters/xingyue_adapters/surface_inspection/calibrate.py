@@ -93,13 +93,15 @@ def _evidence(
 
 def _pixel_threshold(found: Sequence[Evidence]) -> float:
     """The heat level, on a grid, at which cells of defective images have the best mean F1."""
-    outlined = [e for e in found if e.defective and e.truth is not None and e.truth.any()]
+    outlined = [
+        (e.heat, e.truth) for e in found if e.defective and e.truth is not None and e.truth.any()
+    ]
     levels = np.arange(0.1, 0.75, 0.05)
     means = []
     for level in levels:
         scores = []
-        for evidence in outlined:
-            hot, truth = evidence.heat >= level, evidence.truth
+        for heat, truth in outlined:
+            hot = heat >= level
             scores.append(2 * float((hot & truth).sum()) / float(hot.sum() + truth.sum()))
         means.append(np.mean(scores))
     return round(float(levels[int(np.argmax(means))]), 2)

@@ -20,8 +20,9 @@ _PARITY_MAX = 1e-2
 
 
 def export_head(head: SurfaceHead, side: int) -> bytes:
-    """ONNX of the head for canvases of ``side``, batch dynamic; ``IntegrityError`` if it differs."""
-    model = copy.deepcopy(head).eval().to(memory_format=torch.contiguous_format)
+    """ONNX of the head for canvases of ``side``, batch dynamic; or ``IntegrityError``."""
+    model = copy.deepcopy(head).eval()
+    model.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
     example = _example(1, side)
     buffer = io.BytesIO()
     names = ["canvas", *TRUNK_INPUTS]
@@ -30,7 +31,7 @@ def export_head(head: SurfaceHead, side: int) -> bytes:
         torch.onnx.export(
             model,
             tuple(example.values()),
-            buffer,
+            buffer,  # type: ignore[arg-type]  # the TorchScript exporter takes a buffer
             input_names=names,
             output_names=list(OUTPUTS),
             dynamic_axes={name: {0: "n"} for name in (*names, *OUTPUTS)},

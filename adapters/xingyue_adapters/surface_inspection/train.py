@@ -4,10 +4,11 @@
         --data ../shared/data --trunk trunk.onnx --pth efficientnet-lite0-57934424.pth \\
         --out runs/final --steps 1400 [--leave-out-calibration]
 
-Writes ``head.onnx`` and ``run.json`` into ``--out``, again every 100 steps, so that a run that is
-cut short still leaves its averaged weights. Held-out groups are never read. With
-``--leave-out-calibration`` the calibration groups are left out too: score calibration and
-thresholds are fitted on that run's answers (see ``pack.py``). One CPU core, about 1 s a step.
+Writes ``head.onnx``, ``averaged.safetensors`` (for ``--start``) and ``run.json`` into ``--out``,
+again every 100 steps, so that a run that is cut short leaves its averaged weights. Held-out groups
+are never read. With ``--leave-out-calibration`` the calibration groups are left out too: score
+calibration and thresholds are fitted on that run's answers (see ``pack.py``). One CPU core, about
+1.3 s a step.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from pathlib import Path
 
 import cv2
 import torch
+from safetensors.torch import load_file, save_file
 from xingyue_models.surface_inspection.geometry import Geometry
 from xingyue_models.surface_inspection.taps import TapSessions
 
@@ -47,6 +49,8 @@ def main(arguments: list[str] | None = None) -> None:
     source = BatchSource(samples, LABELS, geometry, schedule.crop_side, SEED)
     trunk = TapSessions(options.trunk.read_bytes(), threads=1)
     head = SurfaceHead(len(LABELS), options.pth)
+    if options.start is not None:
+        head.load_state_dict(load_file(options.start))
     run = {
         "seed": SEED,
         "schedule": {name: getattr(schedule, name) for name in Schedule.__slots__},
@@ -62,6 +66,10 @@ def main(arguments: list[str] | None = None) -> None:
     def save(average: SurfaceHead, step: int) -> None:
         if step % 100 == 0 or step == schedule.steps:
             (options.out / "head.onnx").write_bytes(export_head(average, geometry.side))
+            save_file(
+                {k: v.contiguous() for k, v in average.state_dict().items()},
+                options.out / "averaged.safetensors",
+            )
             (options.out / "run.json").write_text(json.dumps(run | {"step": step}, indent=1))
 
     session = trunk.session(TRUNK_INPUTS)
@@ -103,6 +111,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--pth", type=Path, required=True, help="the trunk's torch weights")
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--steps", type=int, default=Schedule().steps)
+    parser.add_argument("--start", type=Path, help="averaged.safetensors of an earlier run")
     parser.add_argument("--leave-out-calibration", action="store_true")
     return parser
 

@@ -51,7 +51,7 @@ def fit(
     plan = torch.optim.lr_scheduler.OneCycleLR(
         optimiser, rates, total_steps=schedule.steps, pct_start=0.1, cycle_momentum=False
     )
-    head = head.to(memory_format=torch.channels_last)
+    head.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     average = copy.deepcopy(head).eval()
     head.train()
     started, losses = time.monotonic(), np.zeros(4)
@@ -100,7 +100,7 @@ def losses_of(
     area = truth2.sum(dim=(1, 2, 3), keepdim=True)
     # A blowhole has 30 pixels and an uneven field 30,000: small defects weigh more per pixel.
     weight = 1 + truth2 * (400.0 / (area + 20.0)).clamp(max=8.0)
-    pixel = (bce * hard * weight * known2).sum() / (known2.sum() * 0.05)
+    pixel = (bce * hard * weight * known2).sum() / (known2.sum().clamp(min=1) * 0.05)
     overlap = (chance * truth2 * known2).sum(dim=(1, 2, 3))
     size = ((chance + truth2) * known2).sum(dim=(1, 2, 3))
     has = (area.flatten() > 0).float()

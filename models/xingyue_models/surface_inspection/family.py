@@ -7,6 +7,7 @@ import hashlib
 from xingyue.contract import RuntimeSpec, WeightResolver
 from xingyue.errors import InvalidRequest
 
+from xingyue_models.images import ImageLimits
 from xingyue_models.surface_inspection.manifest import FAMILY
 from xingyue_models.surface_inspection.request import OPS
 from xingyue_models.surface_inspection.taps import TapSessions
@@ -14,7 +15,10 @@ from xingyue_models.surface_inspection.trunk import SurfaceTrunk
 
 
 class SurfaceInspection:
-    """Weight ``trunk``: the ONNX file that ``efficientnet_lite.build`` writes."""
+    """Weight ``trunk``: the ONNX file that ``efficientnet_lite.build`` writes.
+
+    Option ``image_pixels_max``: largest image taken, pixels (default 50,000,000).
+    """
 
     name = FAMILY
     ops = OPS
@@ -27,4 +31,15 @@ class SurfaceInspection:
             )
         data = weights("trunk").read_bytes()
         taps = TapSessions(data, runtime.threads, runtime.device)
-        return SurfaceTrunk(taps, hashlib.sha256(data).hexdigest(), max(1, runtime.max_batch))
+        pixels_max = runtime.options.get("image_pixels_max", ImageLimits().pixels_max)
+        if type(pixels_max) is not int or pixels_max < 1:
+            raise InvalidRequest(
+                f"image_pixels_max must be a whole number of pixels, got {pixels_max!r}",
+                param="options.image_pixels_max",
+            )
+        return SurfaceTrunk(
+            taps,
+            hashlib.sha256(data).hexdigest(),
+            max(1, runtime.max_batch),
+            ImageLimits(pixels_max=pixels_max),
+        )

@@ -42,10 +42,17 @@ class _Job:
 class SurfaceTrunk:
     """``max_batch`` bounds the windows of one pass, not the items of one call."""
 
-    def __init__(self, taps: TapSessions, digest: str, max_batch: int) -> None:
+    def __init__(
+        self,
+        taps: TapSessions,
+        digest: str,
+        max_batch: int,
+        limits: images.ImageLimits | None = None,
+    ) -> None:
         self._taps = taps
         self._digest = digest
         self._max_batch = max_batch
+        self._limits = limits or images.ImageLimits()
 
     def load_head(self, files: HeadFiles) -> SurfaceHead:
         check_trunk(files.manifest, self._digest)
@@ -56,7 +63,7 @@ class SurfaceTrunk:
         groups: dict[Geometry, list[_Job]] = {}
         for index, (item, head) in enumerate(zip(items, heads, strict=True)):
             try:
-                job = _open(index, item, head)
+                job = _open(index, item, head, self._limits)
             except XingyueError as error:
                 outcomes[index] = error
             else:
@@ -113,7 +120,7 @@ class SurfaceTrunk:
                 part[row][0].answers.append(answer)
 
 
-def _open(index: int, item: WorkItem, head: Head | None) -> _Job:
+def _open(index: int, item: WorkItem, head: Head | None, limits: images.ImageLimits) -> _Job:
     request = InspectRequest.of(item)
     if head is None:
         raise InvalidRequest(
@@ -123,7 +130,7 @@ def _open(index: int, item: WorkItem, head: Head | None) -> _Job:
     shared = loaded.spec.geometry
     # A picture that is to be overlaid is decoded in full; otherwise a large JPEG may be shrunk.
     target = None if request.heatmap else shared.side * max(2, shared.windows_max)
-    image = images.decode(request.image, target_side=target)
+    image = images.decode(request.image, limits=limits, target_side=target)
     height, width = image.rgb.shape[:2]
     return _Job(index, loaded, request, image, geometry.windows(width, height, shared))
 
