@@ -113,7 +113,8 @@ class LeaseKeeper:
     async def give_back_idle(self) -> None:
         now_s = self._clock.monotonic_s()
         for lease in list(self._leases.values()):
-            if now_s - lease.used_at_s >= self._idle_s and lease.free_micros > 0:
+            idle = now_s - lease.used_at_s >= self._idle_s
+            if idle and (lease.free_micros > 0 or lease.reserved_micros == 0):
                 await self.give_back(lease)
 
     @property

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from sqlalchemy import Row, bindparam, func, insert, select, update
 
-from xingyue.ledger import accounts
+from xingyue.ledger import accounts, sessions
 from xingyue.ledger.journal import Journal
 from xingyue.ledger.operations import (
     GiveBack,
@@ -23,10 +23,8 @@ from xingyue.ledger.operations import (
     SessionLost,
 )
 from xingyue.ledger.rules import LeaseState, lease_grant_micros
+from xingyue.ledger.sessions import Session
 from xingyue.ledger.tables import leases
-
-if TYPE_CHECKING:
-    from xingyue.ledger.sessions import Session
 
 _ROOMS = select(leases.c.id, leases.c.amount_micros, leases.c.consumed_micros).where(
     leases.c.id.in_(bindparam("ids", expanding=True)),
@@ -50,6 +48,9 @@ def grant_all(
 
 def _grant(journal: Journal, session: Session, operation: Grant) -> Granted | NotCovered:
     cash = accounts.cash(operation.tenant_id)
+    if journal.balance_micros(cash) < operation.shortfall_micros:
+        # The dead may hold what is missing.
+        sessions.reclaim_expired(journal, keep=session.id)
     balance = journal.balance_micros(cash)
     amount = lease_grant_micros(balance, operation.shortfall_micros, operation.slice_micros)
     if amount is None:

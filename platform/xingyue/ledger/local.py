@@ -84,4 +84,9 @@ class Hold:
             if not self.durable:
                 lease.reserved_micros -= self.amount_max_micros
             lease.consumed_micros += consumed_micros
-            lease.amount_micros += lease_refund_micros
+        self.refund(lease_refund_micros)
+
+    def refund(self, amount_micros: int) -> None:
+        """Book what came back from the durable hold into the lease's row."""
+        if (lease := self._mine()) is not None:
+            lease.amount_micros += amount_micros

@@ -96,7 +96,7 @@ class Meter:
             idle_s=idle_s,
             recall_wait_s=recall_wait_s,
         )
-        self._owed: list[Void] = []
+        self._owed: list[tuple[Void, Hold | None]] = []
         self._background: set[asyncio.Task[None]] = set()
         self._purged_at_s = clock.monotonic_s()
 
@@ -287,7 +287,7 @@ class Meter:
             hold.became_durable()
             if hold.status is not HoldStatus.OPEN:
                 # Voided while the reservation was under way.
-                self._owe(Void(hold.id, None))
+                self._owe(Void(hold.id, None), hold)
 
         future.add_done_callback(book)
         if not await asyncio.shield(future):
@@ -327,21 +327,25 @@ class Meter:
         if hold.status is HoldStatus.SETTLED:
             return
         if hold.durable or hold.claim is not None:
-            self._owe(Void(hold.id if hold.durable else None, hold.claim))
+            self._owe(Void(hold.id if hold.durable else None, hold.claim), hold)
         hold.settle()
 
-    def _owe(self, operation: Void) -> None:
-        self._owed.append(operation)
+    def _owe(self, operation: Void, hold: Hold | None = None) -> None:
+        """Free something as soon as the database takes it; nobody waits."""
+        self._owed.append((operation, hold))
         self._spawn(self._pay_owed())
 
     async def _pay_owed(self) -> None:
         owed, self._owed = self._owed, []
         results = await asyncio.gather(
-            *(self._writer.submit(operation) for operation in owed), return_exceptions=True
+            *(self._writer.submit(operation) for operation, _ in owed), return_exceptions=True
         )
-        for operation, result in zip(owed, results, strict=True):
+        for debt, result in zip(owed, results, strict=True):
+            hold = debt[1]
             if isinstance(result, BaseException):
-                self._owed.append(operation)
+                self._owed.append(debt)
+            elif hold is not None:
+                hold.refund(result.lease_refund_micros)
 
     def _spawn(self, work: object) -> None:
         assert asyncio.iscoroutine(work)

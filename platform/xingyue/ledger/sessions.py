@@ -106,11 +106,14 @@ def close_sessions(
     return [None] * len(operations)
 
 
-def reclaim_expired(journal: Journal) -> None:
-    """Take back the leases of gateways that stopped renewing, and holds past their time."""
+def reclaim_expired(journal: Journal, *, keep: str | None = None) -> None:
+    """Take back the leases of gateways that stopped renewing, and holds past their time. ``keep``
+    is the session that asks: it is alive, whatever its row says."""
     for dead in journal.connection.scalars(
         select(sessions.c.id).where(
-            sessions.c.state == SessionState.ACTIVE, sessions.c.expires_at <= journal.now
+            sessions.c.state == SessionState.ACTIVE,
+            sessions.c.expires_at <= journal.now,
+            sessions.c.id != (keep or ""),
         )
     ).all():
         end(journal, dead, SessionState.DEAD)
