@@ -7,6 +7,7 @@ than half of the whole trunk.
 
 from __future__ import annotations
 
+import functools
 import threading
 from collections.abc import Sequence
 from typing import Any
@@ -30,7 +31,19 @@ def open_session(model: bytes, threads: int, device: str = "cpu") -> onnxruntime
     options.inter_op_num_threads = 1
     options.log_severity_level = 3
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    _share_arena()
+    options.add_session_config_entry("session.use_env_allocators", "1")
     return onnxruntime.InferenceSession(model, options, providers=_providers(device))
+
+
+@functools.cache
+def _share_arena() -> None:
+    """One CPU arena for all sessions of the process: each of its own would keep its peak, which
+    for a batch of eight is 350 MB a head; shared, a head adds about 20 MB."""
+    where = onnxruntime.OrtMemoryInfo(
+        "Cpu", onnxruntime.OrtAllocatorType.ORT_ARENA_ALLOCATOR, 0, onnxruntime.OrtMemType.DEFAULT
+    )
+    onnxruntime.create_and_register_allocator(where, None)
 
 
 def _providers(device: str) -> list[Any]:
