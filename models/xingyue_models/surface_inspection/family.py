@@ -17,7 +17,7 @@ from xingyue_models.surface_inspection.trunk import SurfaceTrunk
 class SurfaceInspection:
     """Weight ``trunk``: the ONNX file that ``efficientnet_lite.build`` writes.
 
-    Option ``image_pixels_max``: largest image taken, pixels (default 50,000,000).
+    Option ``image_max_pixels``: largest image taken, pixels (default 50,000,000).
     """
 
     name = FAMILY
@@ -31,11 +31,11 @@ class SurfaceInspection:
             )
         data = weights("trunk").read_bytes()
         taps = TapSessions(data, runtime.threads, runtime.device)
-        pixels_max = runtime.options.get("image_pixels_max", ImageLimits().pixels_max)
+        pixels_max = runtime.options.get("image_max_pixels", ImageLimits().pixels_max)
         if type(pixels_max) is not int or pixels_max < 1:
             raise InvalidRequest(
-                f"image_pixels_max must be a whole number of pixels, got {pixels_max!r}",
-                param="options.image_pixels_max",
+                f"image_max_pixels must be a whole number of pixels, got {pixels_max!r}",
+                param="options.image_max_pixels",
             )
         return SurfaceTrunk(
             taps,
