@@ -107,6 +107,13 @@ def test_wrong_bytes_name_expected_got_and_source(tmp_path: Path, add_wheel: Any
     assert [left.name for left in made.path("big").parent.iterdir()] == [".lock"]
 
 
+def test_a_wrong_size_in_the_catalogue_is_found(tmp_path: Path, resource: Path) -> None:
+    resource.write_bytes(DATA)
+    wrong = spec(DATA, {"resource": RESOURCE}).model_copy(update={"bytes": len(DATA) + 1})
+    with pytest.raises(IntegrityError, match=f"of {len(DATA) + 1} bytes, got .* of {len(DATA)}"):
+        store(tmp_path, {"w": wrong}).ensure("w")
+
+
 def test_more_bytes_than_pinned_stop_early(tmp_path: Path, add_wheel: Any) -> None:
     add_wheel("part_one", {"w/data.bin": DATA})
     with pytest.raises(IntegrityError, match="more than the pinned 10 bytes"):

@@ -175,11 +175,11 @@ def describe(source: Source) -> str:
 
 
 def _check(partial: Path, spec: WeightSpec, name: str, source: Source) -> None:
-    got = sha256_file(partial)
-    if got != spec.sha256:
+    got, size = sha256_file(partial), partial.stat().st_size
+    if (got, size) != (spec.sha256, spec.bytes):
         raise IntegrityError(
             f"weight {name!r} from {describe(source)} is not the pinned file: expected SHA-256 "
-            f"{spec.sha256} ({spec.bytes} bytes), got {got} ({partial.stat().st_size} bytes)",
+            f"{spec.sha256} of {spec.bytes} bytes, got {got} of {size} bytes",
             param=name,
         )
 

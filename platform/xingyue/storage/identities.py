@@ -13,17 +13,20 @@ import os
 import re
 import secrets
 import signal
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from xingyue.errors import InvalidRequest, NotFound
+from xingyue.errors import InvalidRequest, NotFound, Overloaded
+from xingyue.storage.s3 import S3Access, knows_key
 
 PLATFORM = "platform"
 BUCKET_PREFIX = "tenant-"
 _TENANT = re.compile(r"^[a-z0-9]([a-z0-9-]{0,54}[a-z0-9])?$")
+_RELOAD_S = 5.0
 _ACTIONS = ("Read", "Write", "List", "Tagging")
 
 
@@ -73,13 +76,18 @@ class Identities:
         return self.ensure_tenant(tenant)
 
     def revoke_tenant(self, tenant: str) -> None:
-        """Forget the tenant's key pair. Its objects stay."""
+        """Forget the tenant's key pair, which is refused on return. Its objects stay."""
         name = tenant_bucket(tenant)
         with self._locked():
             entries = self._read()
-            kept = [entry for entry in entries if entry["name"] != name]
-            if len(kept) != len(entries):
-                self._write(kept)
+            gone = [entry for entry in entries if entry["name"] == name and entry["credentials"]]
+            if gone:
+                # The name stays: a reload replaces identities that the file names, and keeps
+                # those that it does not.
+                empty = {"name": name, "credentials": [], "actions": []}
+                self._write([entry for entry in entries if entry["name"] != name] + [empty])
+        for entry in gone:
+            self._await_server(_credentials(entry, name), known=False)
 
     def platform(self) -> Credentials:
         """The platform's key pair; ``NotFound`` before the server's first start."""
@@ -95,15 +103,18 @@ class Identities:
         with self._locked():
             entries = self._read()
             for entry in entries:
-                if entry["name"] == name:
+                if entry["name"] == name and entry["credentials"]:
                     return _credentials(entry, bucket)
             pair = {
                 "accessKey": "XY" + secrets.token_hex(9).upper(),
                 "secretKey": secrets.token_urlsafe(30),
             }
             entry = {"name": name, "credentials": [pair], "actions": actions}
-            self._write([*entries, entry])
-            return _credentials(entry, bucket)
+            self._write([*(other for other in entries if other["name"] != name), entry])
+        made = _credentials(entry, bucket)
+        if bucket is not None:
+            self._await_server(made, known=True)
+        return made
 
     @contextmanager
     def _locked(self) -> Iterator[None]:
@@ -134,6 +145,24 @@ class Identities:
         """Have the running server, if there is one, read the file again."""
         if (pid := server_pid(self.server_path)) is not None:
             os.kill(pid, signal.SIGHUP)
+
+    def _await_server(self, pair: Credentials, *, known: bool) -> None:
+        """Wait until the running server, if there is one, has taken the change.
+
+        ``Overloaded`` if it does not within five seconds: the file is right, calling again helps.
+        """
+        deadline = time.monotonic() + _RELOAD_S
+        while server_pid(self.server_path) is not None:
+            port = int(json.loads(self.server_path.read_text())["s3_port"])
+            access = S3Access(f"127.0.0.1:{port}", pair.access_key, pair.secret_key)
+            if knows_key(access, pair.bucket or PLATFORM) is known:
+                return
+            if time.monotonic() > deadline:
+                raise Overloaded(
+                    "the S3 server did not take a change of credentials in time; try again",
+                    code="storage_unavailable",
+                )
+            time.sleep(0.02)
 
 
 def server_pid(path: Path) -> int | None:

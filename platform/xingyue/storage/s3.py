@@ -11,7 +11,7 @@ from typing import Any, BinaryIO, Literal, cast
 
 import urllib3
 from minio import Minio
-from minio.error import S3Error
+from minio.error import MinioException, S3Error
 
 from xingyue.errors import InvalidRequest, NotFound, PayloadTooLarge
 from xingyue.storage.objects import (
@@ -186,6 +186,26 @@ class S3Store:
                     method, bucket, key, expires=timedelta(seconds=expires_s)
                 )
             )
+
+
+def knows_key(access: S3Access, bucket: str) -> bool | None:
+    """Whether the server knows the access key; None if it does not answer."""
+    http = urllib3.PoolManager(retries=False, timeout=2.0)
+    client = Minio(
+        access.endpoint,
+        access.access_key,
+        access.secret_key,
+        secure=access.secure,
+        region=access.region,
+        http_client=http,
+    )
+    try:
+        next(iter(client.list_objects(bucket)), None)
+    except S3Error as error:
+        return error.code != "InvalidAccessKeyId"
+    except (MinioException, urllib3.exceptions.HTTPError):
+        return None
+    return True
 
 
 class _Reader(io.RawIOBase):
