@@ -89,6 +89,8 @@ def open_engine(url: str, *, pool_size: int = 8, busy_timeout_s: float = 5.0) ->
         "pool_size": pool_size,
         "max_overflow": 0,
         "pool_timeout": busy_timeout_s,
+        # Parameters are customers' data and hashes of keys; errors end up in logs.
+        "hide_parameters": True,
     }
     match parsed.get_backend_name():
         case "sqlite":
