@@ -115,6 +115,7 @@ def _manifest(run: dict[str, Any], fitted: calibrate.Fitted, network: bytes) -> 
             "name": SurfaceInspectionRecipe.name,
             "seed": run["seed"],
             "schedule": run["schedule"] | {"stopped_at": run["step"]},
+            "started_from": run.get("started_from"),
         },
         "dataset": {"sha256": run["dataset_sha256"], "images": run["training_images"]},
         "licence": LICENCE,

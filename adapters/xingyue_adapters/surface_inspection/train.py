@@ -18,6 +18,7 @@ import hashlib
 import json
 import time
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -46,6 +47,8 @@ def main(arguments: list[str] | None = None) -> None:
     _say(f"{len(samples)} training images: {_counts(samples)}")
     geometry = Geometry()
     schedule = Schedule(steps=options.steps)
+    if options.classes_only:
+        schedule = replace(schedule, classes_only=True, rate=1e-2, average_decay=0.98)
     source = BatchSource(samples, LABELS, geometry, schedule.crop_side, SEED)
     trunk = TapSessions(options.trunk.read_bytes(), threads=1)
     head = SurfaceHead(len(LABELS), options.pth)
@@ -61,6 +64,9 @@ def main(arguments: list[str] | None = None) -> None:
         "training_images": _counts(samples),
         "left_out_calibration": options.leave_out_calibration,
     }
+    if options.start is not None:
+        earlier = json.loads((options.start.parent / "run.json").read_text())
+        run["started_from"] = {name: earlier[name] for name in ("schedule", "step", "seed")}
     options.out.mkdir(parents=True, exist_ok=True)
 
     def save(average: SurfaceHead, step: int) -> None:
@@ -112,6 +118,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--steps", type=int, default=Schedule().steps)
     parser.add_argument("--start", type=Path, help="averaged.safetensors of an earlier run")
+    parser.add_argument("--classes-only", action="store_true", help="with --start: name defects")
     parser.add_argument("--leave-out-calibration", action="store_true")
     return parser
 
