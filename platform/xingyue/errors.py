@@ -7,7 +7,7 @@
     ├── Unauthenticated           no key, or one that is not known
     ├── Forbidden                 a known key that lacks the scope
     ├── NotFound                  unknown, or not visible to the caller (never tells which)
-    ├── Conflict                  an idempotency key reused with another body, a state that forbids it
+    ├── Conflict                  a reused idempotency key, a state that forbids the change
     ├── RateLimited               too many requests; carries when to come back
     ├── QuotaExhausted            the balance or the budget does not cover the call
     ├── Overloaded                shed before any work was done; safe to retry

@@ -1,0 +1,51 @@
+"""Key -> principal, with the scope that a route needs and the tenant's rate limit."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Awaitable, Callable
+from typing import Annotated
+
+from fastapi import Depends
+from starlette.requests import Request
+
+from xingyue.gateway.services import services_of
+from xingyue.tenants import rules
+from xingyue.tenants.rate_limit import RateState
+from xingyue.tenants.tenant import Principal, Scope
+
+
+def bearer(request: Request) -> str | None:
+    scheme, _, secret = request.headers.get("authorization", "").partition(" ")
+    return secret.strip() if scheme.lower() == "bearer" else None
+
+
+def rate_headers(state: RateState) -> dict[str, str]:
+    return {
+        "x-ratelimit-limit-requests": str(state.limit),
+        "x-ratelimit-remaining-requests": str(state.remaining),
+        "x-ratelimit-reset-requests": f"{math.ceil(state.reset_s)}s",
+    }
+
+
+async def authorize(request: Request, scope: Scope) -> Principal:
+    """Known key, alive, with the scope, inside the rate limit; headers of the limit go with the
+    answer by ``request.state.rate_headers``."""
+    services = services_of(request)
+    principal = await services.directory.authenticate(bearer(request))
+    request.state.tenant_id = principal.tenant.id
+    request.state.rate_headers = rate_headers(services.limiter.admit(principal.tenant))
+    rules.require_scope(principal, scope)
+    return principal
+
+
+def _needs(scope: Scope) -> Callable[[Request], Awaitable[Principal]]:
+    async def check(request: Request) -> Principal:
+        return await authorize(request, scope)
+
+    return check
+
+
+Caller = Annotated[Principal, Depends(_needs(Scope.CALL))]
+Publisher = Annotated[Principal, Depends(_needs(Scope.PUBLISH))]
+Operator = Annotated[Principal, Depends(_needs(Scope.ADMIN))]

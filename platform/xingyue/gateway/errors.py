@@ -1,0 +1,104 @@
+"""The only place that turns an error of the domain into a status and an envelope.
+
+Most specific class first; a test fails on an ``XingyueError`` that no row covers.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+
+from fastapi import FastAPI
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import JSONResponse
+
+from xingyue import errors
+
+log = logging.getLogger(__name__)
+
+STATUS: tuple[tuple[type[errors.XingyueError], int, str], ...] = (
+    (errors.UnsupportedMedia, 415, "invalid_request_error"),
+    (errors.PayloadTooLarge, 413, "invalid_request_error"),
+    (errors.InvalidRequest, 400, "invalid_request_error"),
+    (errors.Unauthenticated, 401, "authentication_error"),
+    (errors.Forbidden, 403, "permission_error"),
+    (errors.NotFound, 404, "not_found_error"),
+    (errors.Conflict, 409, "conflict_error"),
+    (errors.RateLimited, 429, "rate_limit_error"),
+    (errors.QuotaExhausted, 429, "insufficient_quota"),
+    (errors.Overloaded, 503, "overloaded_error"),
+    (errors.MeterUnavailable, 503, "overloaded_error"),
+    (errors.ReplicaLost, 503, "overloaded_error"),
+    (errors.DeadlineExceeded, 504, "timeout_error"),
+    (errors.IntegrityError, 500, "server_error"),
+    (errors.Internal, 500, "server_error"),
+)
+
+
+def status_of(error: errors.XingyueError) -> tuple[int, str]:
+    """HTTP status and the envelope's ``type``."""
+    for kind, status, name in STATUS:
+        if isinstance(error, kind):
+            return status, name
+    return 500, "server_error"
+
+
+def envelope(error: errors.XingyueError) -> dict[str, object]:
+    """OpenAI's shape; the same everywhere under ``/v1`` and ``/admin/v1``."""
+    _, kind = status_of(error)
+    return {
+        "error": {
+            "message": error.message,
+            "type": kind,
+            "param": error.param,
+            "code": error.code,
+        }
+    }
+
+
+def error_response(error: errors.XingyueError) -> JSONResponse:
+    status, _ = status_of(error)
+    headers = {}
+    if status in (429, 503):
+        wait_s = getattr(error, "retry_after_s", 1.0)
+        headers["retry-after"] = str(max(1, math.ceil(wait_s)))
+    if status == 401:
+        headers["www-authenticate"] = "Bearer"
+    return JSONResponse(envelope(error), status, headers)
+
+
+def install(app: FastAPI) -> None:
+    @app.exception_handler(errors.XingyueError)
+    async def _ours(request: Request, error: Exception) -> JSONResponse:
+        assert isinstance(error, errors.XingyueError)
+        if isinstance(error, errors.Internal):
+            log.error("%s %s: %s", request.method, request.url.path, error.message)
+        return error_response(error)
+
+    @app.exception_handler(RequestValidationError)
+    async def _shape(request: Request, error: Exception) -> JSONResponse:
+        assert isinstance(error, RequestValidationError)
+        fault = error.errors()[0]
+        place = [str(part) for part in fault["loc"] if part not in ("body", "query", "path")]
+        field = ".".join(place) or None
+        message = f"{field}: {fault['msg']}" if field else f"the body is not valid: {fault['msg']}"
+        return error_response(errors.InvalidRequest(message, param=field))
+
+    @app.exception_handler(HTTPException)
+    async def _http(request: Request, error: Exception) -> JSONResponse:
+        assert isinstance(error, HTTPException)
+        where = f"{request.method} {request.url.path}"
+        if error.status_code == 404:
+            return error_response(
+                errors.NotFound(f"there is no {where}; see /docs", code="unknown_route")
+            )
+        response = error_response(errors.InvalidRequest(f"{where}: {error.detail}"))
+        response.status_code = error.status_code
+        return response
+
+    @app.exception_handler(Exception)
+    async def _unexpected(request: Request, error: Exception) -> JSONResponse:
+        # Starlette re-raises after this answer, so logs and tests see the fault whole.
+        return error_response(errors.Internal("an internal fault; it was logged"))

@@ -1,0 +1,43 @@
+"""What the routes work with. Built by ``app.py``; routes reach it by ``services_of(request)``."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from sqlalchemy import Engine
+from starlette.requests import HTTPConnection
+
+from xingyue.catalog.spec import Catalog
+from xingyue.clock import Clock
+from xingyue.files.assembly import Files
+from xingyue.inference import Inference
+from xingyue.ledger.meter import Meter
+from xingyue.ledger.reports import LedgerReports
+from xingyue.ledger.store import LedgerStore
+from xingyue.settings import Settings
+from xingyue.storage.objects import ObjectStore
+from xingyue.tenants.directory import TenantDirectory
+from xingyue.tenants.rate_limit import TenantLimiter
+from xingyue.tenants.store import TenantStore
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    settings: Settings
+    catalog: Catalog
+    clock: Clock
+    engine: Engine
+    tenants: TenantStore
+    directory: TenantDirectory
+    limiter: TenantLimiter
+    ledger: LedgerStore
+    reports: LedgerReports
+    meter: Meter
+    objects: ObjectStore
+    files: Files
+    inference: Inference
+
+
+def services_of(connection: HTTPConnection) -> Services:
+    services: Services = connection.app.state.services
+    return services
