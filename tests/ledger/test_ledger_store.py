@@ -34,6 +34,7 @@ from xingyue.ledger.operations import (
     OpenSession,
     Post,
     Posted,
+    Replay,
     Reverse,
     SessionLost,
     Void,
@@ -226,6 +227,13 @@ def test_a_claim_of_a_dead_gateway_is_taken_over_and_its_posting_refused(
     assert other.do(Post(make_event(), 1200, claim="t2")) == Posted(Source.CASH)
     assert gateway.do(Void(None, "t1")).lease_refund_micros == 0
     assert other.do(Claim("acme", key(), "t3")).event_id == "evt_2"
+
+
+def test_voiding_after_posting_changes_nothing(gateway, make_event):
+    gateway.do(Claim("acme", key(), "t1"))
+    gateway.do(Post(make_event(cost_micros=0), 0, claim="t1"))
+    gateway.do(Void(None, "t1"))
+    assert isinstance(gateway.do(Claim("acme", key(), "t2")), Replay)
 
 
 def test_a_reversal_gives_everyones_share_back_once(store, gateway, engine, make_event):
