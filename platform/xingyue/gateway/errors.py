@@ -97,8 +97,3 @@ def install(app: FastAPI) -> None:
         response = error_response(errors.InvalidRequest(f"{where}: {error.detail}"))
         response.status_code = error.status_code
         return response
-
-    @app.exception_handler(Exception)
-    async def _unexpected(request: Request, error: Exception) -> JSONResponse:
-        # Starlette re-raises after this answer, so logs and tests see the fault whole.
-        return error_response(errors.Internal("an internal fault; it was logged"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Protocol
 
 from sqlalchemy import Engine
 from starlette.requests import HTTPConnection
@@ -21,6 +22,12 @@ from xingyue.tenants.rate_limit import TenantLimiter
 from xingyue.tenants.store import TenantStore
 
 
+class Readiness(Protocol):
+    async def missing(self) -> list[str]:
+        """Ids of models that should serve and do not yet."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Services:
     settings: Settings
@@ -36,6 +43,7 @@ class Services:
     objects: ObjectStore
     files: Files
     inference: Inference
+    readiness: Readiness
 
 
 def services_of(connection: HTTPConnection) -> Services:

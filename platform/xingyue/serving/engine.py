@@ -12,7 +12,6 @@ from xingyue.catalog.spec import TrunkSpec
 from xingyue.contract import (
     Chunk,
     Head,
-    HeadRef,
     Outcome,
     RuntimeSpec,
     StreamingTrunk,
@@ -85,6 +84,4 @@ class Engine:
             log.exception("a batch of %d failed", len(items))
             if len(items) == 1:
                 return [Internal("the model failed on this input; the fault was logged")]
-            return [
-                self._run([item], [head])[0] for item, head in zip(items, heads, strict=True)
-            ]
+            return [self._run([item], [head])[0] for item, head in zip(items, heads, strict=True)]

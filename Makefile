@@ -1,0 +1,50 @@
+# The front door. `make up` brings the platform up, `make test` proves it.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+.PHONY: up down status weights test check lint eval clean postgres
+
+up: $(STAMP)
+	$(BIN)/xingyue up
+
+down: $(STAMP)
+	$(BIN)/xingyue down
+
+status: $(STAMP)
+	$(BIN)/xingyue status
+
+weights: $(STAMP)
+	$(BIN)/xingyue weights
+
+test: $(STAMP) postgres weights
+	$(BIN)/python -m pytest -q
+
+check: lint test
+
+lint: $(STAMP)
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+# Evaluations on the real data sets, where they are at hand: make eval DATA=../shared/data
+DATA ?= ../shared/data
+eval: $(STAMP) weights
+	$(BIN)/xingyue eval appliance-surface-qc --data $(DATA)
+
+# A real PostgreSQL for the ledger's tests; where it can't be installed they are skipped.
+postgres:
+	@ls /usr/lib/postgresql/*/bin/postgres >/dev/null 2>&1 \
+	  || { [ "$$(id -u)" = 0 ] && apt-get update -qq && apt-get install -y -qq postgresql >/dev/null; } \
+	  || echo "PostgreSQL is not installed: its tests will be skipped"
+
+$(STAMP): requirements.lock pyproject.toml
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install -q --disable-pip-version-check -r requirements.lock
+	$(BIN)/python -m pip install -q --disable-pip-version-check --no-deps -e .
+	touch $@
+
+clean:
+	rm -rf $(VENV) build *.egg-info

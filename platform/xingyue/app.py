@@ -1,0 +1,152 @@
+"""The composition root: the only place that knows every part, and puts them together."""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+from xingyue.catalog.heads import HeadSource
+from xingyue.catalog.loader import load_catalog
+from xingyue.catalog.plugins import load_recipe
+from xingyue.catalog.spec import Catalog, EntrySpec, Task
+from xingyue.catalog.weights import Progress, WeightStore
+from xingyue.clock import SystemClock
+from xingyue.contract import EvalContext, EvalTable
+from xingyue.errors import InvalidRequest, NotFound
+from xingyue.files.assembly import assemble
+from xingyue.files.rules import Limits
+from xingyue.gateway.services import Readiness, Services
+from xingyue.indexing import TrunkIndexer
+from xingyue.inference import Inference, TrunkClient
+from xingyue.ledger.meter import Meter
+from xingyue.ledger.reports import LedgerReports
+from xingyue.ledger.store import LedgerStore
+from xingyue.maintenance import every
+from xingyue.serving.local import LocalServing
+from xingyue.settings import Settings
+from xingyue.storage.database import create_schema, open_engine
+from xingyue.storage.s3 import S3Access, S3Store
+from xingyue.tenants.directory import TenantDirectory
+from xingyue.tenants.rate_limit import TenantLimiter
+from xingyue.tenants.store import TenantStore
+
+
+def needed_weights(catalog: Catalog) -> list[str]:
+    """Names of the weights that some entry's trunk loads."""
+    trunks = {entry.trunk for entry in catalog.models if entry.trunk is not None}
+    return sorted({name for trunk in trunks for name in catalog.trunks[trunk].weights.values()})
+
+
+def weight_store(settings: Settings, catalog: Catalog) -> WeightStore:
+    return WeightStore(settings.home / "weights", catalog.weights, settings.allow_hub)
+
+
+def ensure_weights(settings: Settings, catalog: Catalog, progress: Progress) -> None:
+    """Get and build what is missing; a second time only the stamps are read."""
+    weight_store(settings, catalog).ensure_all(needed_weights(catalog), progress)
+
+
+@asynccontextmanager
+async def open_services(
+    settings: Settings,
+    catalog: Catalog,
+    access: S3Access,
+    trunks: Mapping[str, TrunkClient],
+    readiness: Readiness,
+) -> AsyncIterator[Services]:
+    """All of one gateway process, from the database to the meter; closed in reverse."""
+    clock = SystemClock()
+    engine = open_engine(settings.database_url or "")
+    objects = S3Store(access)
+    inference = Inference(catalog, trunks)
+    indexer = TrunkIndexer(inference, *_embedding(catalog))
+    limits = Limits(file_max_bytes=settings.body_max_bytes)
+    files = assemble(engine, objects, settings.s3_bucket, indexer, clock=clock, limits=limits)
+    create_schema(engine)
+    objects.ensure_bucket(settings.s3_bucket)
+    tenants = TenantStore(engine, clock=clock)
+    ledger = LedgerStore(engine, clock=clock)
+    meter = Meter(
+        ledger,
+        gateway_id=f"gw-{secrets.token_hex(6)}",
+        clock=clock,
+        lease_micros=settings.lease_micros,
+        lease_ttl_s=settings.lease_ttl_s,
+    )
+    await meter.start()
+    try:
+        async with every(60.0, files.maintain):
+            yield Services(
+                settings=settings,
+                catalog=catalog,
+                clock=clock,
+                engine=engine,
+                tenants=tenants,
+                directory=TenantDirectory(tenants, clock=clock),
+                limiter=TenantLimiter(clock, gateways=settings.gateway_replicas),
+                ledger=ledger,
+                reports=LedgerReports(engine),
+                meter=meter,
+                objects=objects,
+                files=files,
+                inference=inference,
+                readiness=readiness,
+            )
+    finally:
+        await files.close()
+        await meter.close()
+        engine.dispose()
+
+
+def _embedding(catalog: Catalog) -> tuple[EntrySpec | None, str]:
+    """The embedding entry and the profile of its indexes: the digests of its weights."""
+    for entry in catalog.models:
+        if entry.task is Task.EMBEDDINGS and entry.trunk is not None:
+            trunk = catalog.trunks[entry.trunk]
+            digests = [catalog.weights[name].sha256 for _, name in sorted(trunk.weights.items())]
+            return entry, hashlib.sha256(":".join(digests).encode()).hexdigest()[:16]
+    return None, "none"
+
+
+def evaluate(
+    settings: Settings,
+    model: str,
+    data: Path,
+    options: Mapping[str, Any],
+    progress: Callable[[str, int, int], None],
+) -> list[EvalTable]:
+    """Judge an entry by its recipe, through its real trunk and head, in this process."""
+    settings = settings.resolved()
+    catalog = load_catalog(settings.catalog)
+    entry = catalog.entry(model)
+    if entry is None:
+        raise NotFound(f"no model {model!r} in {settings.catalog}", param="model")
+    if entry.recipe is None:
+        raise InvalidRequest(f"{model} names no recipe, so nothing can evaluate it", param="model")
+    if not data.is_dir():
+        raise InvalidRequest(f"there is no folder {data}", param="data")
+    parts = [entry] if entry.trunk else [_required(catalog, part) for part in entry.parts.values()]
+    serving = LocalServing(
+        catalog, weight_store(settings, catalog), HeadSource(settings.home / "cache" / "heads")
+    )
+    try:
+        context = EvalContext(
+            infer={part.id: serving.infer(part) for part in parts},
+            stream={part.id: serving.stream(part) for part in parts},
+            data=data,
+            options=options,
+            progress=progress,
+        )
+        return load_recipe(entry.recipe).evaluate(context)
+    finally:
+        serving.close()
+
+
+def _required(catalog: Catalog, model: str) -> EntrySpec:
+    entry = catalog.entry(model)
+    assert entry is not None, "the catalogue checks its references"
+    return entry

@@ -1,0 +1,55 @@
+"""The ASGI application: every route in one list, the middleware order in one function."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+
+from fastapi import APIRouter, FastAPI
+from starlette.middleware import Middleware
+
+import xingyue
+from xingyue.gateway import (
+    chat,
+    embeddings,
+    errors,
+    health,
+    inspect,
+)
+from xingyue.gateway.context import RequestContext
+from xingyue.gateway.services import Services
+
+ROUTERS: tuple[APIRouter, ...] = (
+    inspect.router,
+    chat.router,
+    embeddings.router,
+    health.router,
+)
+
+ServicesContext = Callable[[], AbstractAsyncContextManager[Services]]
+
+
+def build_app(
+    services: ServicesContext, *, body_max_bytes: int, stamp_request_id: bool = True
+) -> FastAPI:
+    """``services`` is entered when the server starts and left when it stops."""
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        async with services() as built:
+            app.state.services = built
+            yield
+
+    app = FastAPI(
+        title="Xingyue 星月",
+        version=getattr(xingyue, "__version__", "0.1.0"),
+        summary="Industry models over HTTP, metered per tenant.",
+        lifespan=lifespan,
+        middleware=[
+            Middleware(RequestContext, body_max_bytes=body_max_bytes, stamp=stamp_request_id)
+        ],
+    )
+    for router in ROUTERS:
+        app.include_router(router)
+    errors.install(app)
+    return app

@@ -1,0 +1,92 @@
+"""``POST /v1/chat/completions``: plain and streamed, a language model or document QA."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+from fastapi import APIRouter
+from starlette.requests import Request
+from starlette.responses import Response
+
+from xingyue.contract import Chunk, WorkResult
+from xingyue.errors import Internal
+from xingyue.gateway.auth import Caller
+from xingyue.gateway.bodies import parse_json
+from xingyue.gateway.chat_request import ChatCall, read_call
+from xingyue.gateway.metering import Ran, check_model, metered, timeout_s
+from xingyue.gateway.search import find_passages
+from xingyue.gateway.services import services_of
+from xingyue.gateway.sse import stream_answer
+from xingyue.tenants.tenant import Principal
+
+router = APIRouter(tags=["openai"])
+
+
+@router.post("/v1/chat/completions")
+async def chat_completions(request: Request, principal: Caller) -> Response:
+    """As the OpenAI SDK calls it. With `vector_store_ids` and a document QA model, the answer is
+    grounded in those documents and carries verbatim citations in `annotations`."""
+    body = await request.body()
+    call = read_call(services_of(request), parse_json(body))
+    check_model(request, principal, call.entry)
+    if call.stream:
+        return await stream_answer(
+            request, principal, call, body, lambda: _chunks(request, principal, call)
+        )
+
+    async def run() -> Ran:
+        return await _whole(request, principal, call)
+
+    return await metered(
+        request, principal, call.entry, body=body, units_max=call.units_max, run=run
+    )
+
+
+async def _whole(request: Request, principal: Principal, call: ChatCall) -> Ran:
+    passages, searched = await _passages(request, principal, call)
+    done = await services_of(request).inference.run(
+        call.speaker,
+        call.op,
+        params=call.params | passages,
+        timeout_s=timeout_s(request, call.entry),
+    )
+    answer = call.completion(done.result.value)
+    return Ran(lambda _: answer, done.result.units + searched, done.compute_ms)
+
+
+async def _chunks(request: Request, principal: Principal, call: ChatCall) -> AsyncIterator[Chunk]:
+    """The speaker's chunks, with the units of the search added to every count."""
+    passages, searched = await _passages(request, principal, call)
+    stream = services_of(request).inference.stream(
+        call.speaker, call.op, params=call.params | passages
+    )
+    async for chunk in stream:
+        chunk.units += searched
+        if chunk.final is not None:
+            chunk.final = WorkResult(chunk.final.value, chunk.final.units + searched)
+        yield chunk
+
+
+async def _passages(
+    request: Request, principal: Principal, call: ChatCall
+) -> tuple[dict[str, Any], int]:
+    """What the documents hold on the question, best first, and the units of looking."""
+    if call.searcher is None:
+        return {}, 0
+    found: list[dict[str, Any]] = []
+    units = 0
+    stores = services_of(request).files.vector_stores
+    for store_id in call.vector_store_ids:
+        head = await stores.head_ref(principal.tenant.id, store_id)
+        if head is None:
+            continue
+        searched = await find_passages(
+            request, call.searcher, head, {"query": call.question, "top_k": call.top_k}
+        )
+        found.extend(searched.result.value["results"])
+        units += searched.result.units
+    if not isinstance(call.question, str):
+        raise Internal("document QA without a question")
+    found.sort(key=lambda passage: -passage["score"])
+    return {"passages": found[: call.top_k], "question": call.question}, units

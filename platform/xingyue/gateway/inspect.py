@@ -1,0 +1,120 @@
+"""``POST /v1/inspect/{model}``: what a factory line calls."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from typing import Any
+
+from fastapi import APIRouter
+from starlette.requests import Request
+from starlette.responses import Response
+
+from xingyue.catalog.spec import EntrySpec, Task
+from xingyue.errors import InvalidRequest, XingyueError
+from xingyue.gateway.auth import Caller
+from xingyue.gateway.bodies import Images, read_images
+from xingyue.gateway.errors import envelope
+from xingyue.gateway.metering import Ran, metered, timeout_s
+from xingyue.gateway.services import services_of
+from xingyue.inference import Inferred
+
+router = APIRouter(tags=["inspect"])
+
+
+@router.post("/v1/inspect/{model}")
+async def inspect(
+    request: Request,
+    model: str,
+    principal: Caller,
+    heatmap: bool = False,
+    threshold: float | None = None,
+) -> Response:
+    """The body is the image itself, multipart with one or more files (and a `template` for models
+    that compare), or JSON `{"image": {"s3": "bucket/key"}}` in the caller's own bucket."""
+    entry = services_of(request).inference.entry(model)
+    _check(entry, threshold)
+    body = await request.body()
+    sent = await read_images(request, principal, body)
+    _check_template(entry, sent)
+    params = {"threshold": threshold, "heatmap": heatmap}
+
+    async def run() -> Ran:
+        return await _run(request, entry, sent, params)
+
+    return await metered(request, principal, entry, body=body, units_max=len(sent.images), run=run)
+
+
+async def _run(request: Request, entry: EntrySpec, sent: Images, params: dict[str, Any]) -> Ran:
+    services = services_of(request)
+    limit_s = timeout_s(request, entry)
+    extra = {"template": sent.template} if sent.template is not None else {}
+
+    async def one(image: bytes) -> Inferred | XingyueError:
+        try:
+            return await services.inference.run(
+                entry,
+                "inspect",
+                payload={"image": image, **extra},
+                params=params,
+                timeout_s=limit_s,
+            )
+        except XingyueError as error:
+            if not sent.many:
+                raise
+            return error
+
+    results = await asyncio.gather(*(one(image) for image in sent.images))
+    done = [result for result in results if isinstance(result, Inferred)]
+    units = sum(result.result.units for result in done)
+    compute_ms = max((result.compute_ms for result in done), default=0.0)
+
+    def body(cost_micros: int) -> dict[str, Any]:
+        items = [_item(entry, result) for result in results]
+        if not sent.many:
+            return items[0]
+        return {"results": items, "usage": _usage(entry, units, cost_micros)}
+
+    return Ran(body, units, compute_ms)
+
+
+def _item(entry: EntrySpec, result: Inferred | XingyueError) -> dict[str, Any]:
+    if isinstance(result, XingyueError):
+        return envelope(result)
+    units = result.result.units
+    return {
+        "id": f"insp_{secrets.token_hex(12)}",
+        "model": entry.id,
+        "version": entry.version,
+        **result.result.value,
+        "usage": _usage(entry, units, entry.price.price().cost_micros(units)),
+    }
+
+
+def _usage(entry: EntrySpec, units: int, cost_micros: int) -> dict[str, Any]:
+    return {
+        "unit": entry.price.unit.value,
+        "units": units,
+        "cost_micros": cost_micros,
+        "currency": "CNY",
+    }
+
+
+def _check(entry: EntrySpec, threshold: float | None) -> None:
+    if entry.task is not Task.INSPECT:
+        raise InvalidRequest(
+            f"{entry.id} does not inspect images; its task is {entry.task.value}", param="model"
+        )
+    # A comparison that NaN fails too.
+    if threshold is not None and not 0 <= threshold <= 1:
+        raise InvalidRequest("threshold must lie in [0, 1]", param="threshold")
+
+
+def _check_template(entry: EntrySpec, sent: Images) -> None:
+    if sent.template is not None and entry.template == "none":
+        raise InvalidRequest(f"{entry.id} does not compare; leave out template", param="template")
+    if sent.template is None and entry.template == "required":
+        raise InvalidRequest(
+            f"{entry.id} compares with a template: add a file part named template",
+            param="template",
+        )

@@ -1,0 +1,150 @@
+"""Admit -> run -> post -> answer: the one way in which a call that costs money is served.
+
+The answer leaves only after its usage event is durable. Whatever goes wrong before that frees the
+money that was set aside, and the idempotency key, and bills nothing.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from xingyue.catalog.spec import EntrySpec
+from xingyue.errors import Forbidden, InvalidRequest
+from xingyue.gateway.services import Services, services_of
+from xingyue.ledger.events import UsageEvent
+from xingyue.ledger.idempotency import Idempotency, StoredResponse
+from xingyue.ledger.local import Hold
+from xingyue.tenants import rules
+from xingyue.tenants.tenant import Principal
+
+TIMEOUT_HEADER = "x-xingyue-timeout-ms"
+
+
+@dataclass(frozen=True, slots=True)
+class Ran:
+    """What a call came to. ``body`` gets its ``usage`` from ``with_usage``."""
+
+    body: Callable[[int], dict[str, Any]]
+    """Cost in micros -> the answer's JSON."""
+    units: int
+    compute_ms: float
+
+
+def check_model(request: Request, principal: Principal, entry: EntrySpec) -> None:
+    """``Forbidden`` where the key or the licence does not allow this model."""
+    rules.require_model(principal, entry.id)
+    settings = services_of(request).settings
+    if (
+        settings.commercial_only
+        and not entry.licences.commercial_use
+        and not principal.tenant.allow_noncommercial
+    ):
+        raise Forbidden(
+            f"the licence of {entry.id} forbids commercial use; ask the operator for leave",
+            code="commercial_use_forbidden",
+            param="model",
+        )
+
+
+def timeout_s(request: Request, entry: EntrySpec) -> float:
+    """The caller's deadline, never beyond the entry's own."""
+    given = request.headers.get(TIMEOUT_HEADER)
+    limit = min(entry.timeout_s, services_of(request).settings.deadline_s)
+    if given is None:
+        return limit
+    if not given.isdigit() or int(given) == 0:
+        raise InvalidRequest(
+            f"{TIMEOUT_HEADER} must be a whole number of milliseconds, at least 1",
+            param=TIMEOUT_HEADER,
+        )
+    return min(limit, int(given) / 1e3)
+
+
+def idempotency(request: Request, body: bytes) -> Idempotency | None:
+    key = request.headers.get("idempotency-key")
+    if key is None:
+        return None
+    path = request.url.path + (f"?{request.url.query}" if request.url.query else "")
+    return Idempotency.of(key, method=request.method, path=path, body=body)
+
+
+def replay(stored: StoredResponse) -> Response:
+    """The first answer, byte for byte, and a header that says so."""
+    headers = dict(stored.headers) | {"x-xingyue-replayed": "true"}
+    return Response(stored.body, stored.status, headers)
+
+
+def usage_event(
+    request: Request, principal: Principal, entry: EntrySpec, units: int, kind: str = "call"
+) -> UsageEvent:
+    return UsageEvent(
+        tenant_id=principal.tenant.id,
+        key_id=principal.key.id,
+        model=entry.id,
+        version=entry.version,
+        unit=entry.price.unit.value,
+        units=units,
+        cost_micros=entry.price.price().cost_micros(units),
+        request_id=request.state.request_id,
+        created_at=services_of(request).clock.now(),
+        kind=kind,
+    )
+
+
+def call_headers(
+    request: Request, entry: EntrySpec, cost_micros: int, compute_ms: float
+) -> dict[str, str]:
+    total_ms = (time.perf_counter() - request.state.started_s) * 1e3
+    return {
+        "x-xingyue-model": f"{entry.id}@{entry.version}",
+        "x-xingyue-cost-micros": str(cost_micros),
+        "x-xingyue-overhead-ms": f"{max(0.0, total_ms - compute_ms):.1f}",
+    }
+
+
+async def admit(
+    services: Services,
+    principal: Principal,
+    entry: EntrySpec,
+    units_max: int,
+    key: Idempotency | None,
+) -> Hold | StoredResponse:
+    amount = entry.price.price().cost_micros(units_max)
+    return await services.meter.admit(principal.tenant.id, amount, idempotency=key)
+
+
+async def metered(
+    request: Request,
+    principal: Principal,
+    entry: EntrySpec,
+    *,
+    body: bytes,
+    units_max: int,
+    run: Callable[[], Awaitable[Ran]],
+) -> Response:
+    """Serve one call. ``units_max`` bounds what it may use; more is never billed."""
+    services = services_of(request)
+    check_model(request, principal, entry)
+    with services.limiter.slot(principal.tenant):
+        hold = await admit(services, principal, entry, units_max, idempotency(request, body))
+        if isinstance(hold, StoredResponse):
+            return replay(hold)
+        try:
+            ran = await run()
+            event = usage_event(request, principal, entry, min(ran.units, units_max))
+            content = json.dumps(ran.body(event.cost_micros), ensure_ascii=False).encode()
+        except BaseException:
+            await services.meter.void(hold)
+            raise
+        headers = call_headers(request, entry, event.cost_micros, ran.compute_ms)
+        headers["content-type"] = "application/json"
+        stored = StoredResponse(200, tuple(headers.items()), content)
+        await services.meter.post(hold, event, stored if hold.claim else None)
+        return Response(content, 200, headers)

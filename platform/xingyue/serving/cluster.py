@@ -1,0 +1,123 @@
+"""Starting Ray and Serve, deploying a catalogue: one application per trunk, one for the gateway.
+
+``environment.prepare`` must have run before this module is imported.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Callable
+from typing import Any
+
+import ray
+from ray import serve
+from ray.serve.config import HTTPOptions
+from starlette.types import ASGIApp
+
+from xingyue.catalog.spec import Catalog, TrunkSpec
+from xingyue.serving.ingress import gateway_application
+from xingyue.serving.remote import DEPLOYMENT, app_name
+from xingyue.serving.replica import ReplicaConfig, TrunkReplica
+from xingyue.settings import Settings
+from xingyue.storage.s3 import S3Access
+
+log = logging.getLogger(__name__)
+
+GATEWAY_APP = "gateway"
+
+
+def start(settings: Settings) -> None:
+    """Join the operator's cluster, or start one here, on loopback only."""
+    if settings.ray_address:
+        ray.init(address=settings.ray_address, log_to_driver=False)
+    else:
+        ray.init(
+            # A plan, not a limit: an idle trunk must not keep another from being placed.
+            num_cpus=settings.ray_cpus or max(8, os.cpu_count() or 1),
+            include_dashboard=settings.ray_dashboard,
+            dashboard_host="127.0.0.1",
+            _node_ip_address="127.0.0.1",
+            object_store_memory=512 * 2**20,
+            log_to_driver=False,
+            configure_logging=False,
+        )
+    serve.start(
+        http_options=HTTPOptions(
+            host=settings.host, port=settings.port, request_timeout_s=None, location="EveryNode"
+        ),
+        logging_config={"enable_access_log": False},
+    )
+
+
+def stop() -> None:
+    serve.shutdown()
+    ray.shutdown()
+
+
+def deploy(
+    settings: Settings, catalog: Catalog, access: S3Access, build: Callable[[], ASGIApp]
+) -> None:
+    """Every trunk that an entry uses, and the gateway, side by side. Returns once Serve knows
+    them; readiness tells when they run. ``build`` makes the ASGI application, in the gateway's
+    own process."""
+    used = sorted({entry.trunk for entry in catalog.models if entry.trunk is not None})
+    targets = [
+        serve.RunTarget(
+            _trunk_application(settings, catalog, name, access), app_name(name), route_prefix=None
+        )
+        for name in used
+    ]
+    gateway = gateway_application(build, replicas=settings.gateway_replicas)
+    targets.append(serve.RunTarget(gateway, GATEWAY_APP, route_prefix="/"))
+    serve.run_many(
+        targets, wait_for_ingress_deployment_creation=False, wait_for_applications_running=False
+    )
+
+
+def _trunk_application(settings: Settings, catalog: Catalog, name: str, access: S3Access) -> Any:
+    spec = catalog.trunks[name]
+    config = ReplicaConfig(
+        name=name,
+        trunk=spec,
+        weights=dict(catalog.weights),
+        home=settings.home,
+        allow_hub=settings.allow_hub,
+        s3=access,
+        image_max_pixels=settings.image_max_pixels,
+    )
+    deployment = serve.deployment(
+        TrunkReplica,
+        name=DEPLOYMENT,
+        ray_actor_options=_actor_options(spec),
+        # Batches, not calls: the gateway's coalescer bounds what is out.
+        max_ongoing_requests=64,
+        health_check_period_s=5,
+        health_check_timeout_s=30,
+        graceful_shutdown_timeout_s=10,
+        **_scaling(spec),
+    )
+    return deployment.bind(config)
+
+
+def _actor_options(spec: TrunkSpec) -> dict[str, Any]:
+    threads = str(spec.threads)
+    return {
+        "num_cpus": spec.num_cpus,
+        "num_gpus": spec.num_gpus,
+        "resources": dict(spec.placement),
+        "runtime_env": {
+            "env_vars": {
+                "OMP_NUM_THREADS": threads,
+                "OPENBLAS_NUM_THREADS": threads,
+                "MKL_NUM_THREADS": threads,
+            }
+        },
+    }
+
+
+def _scaling(spec: TrunkSpec) -> dict[str, Any]:
+    scaling = spec.autoscaling
+    if scaling.min_replicas == scaling.max_replicas:
+        return {"num_replicas": scaling.max_replicas}
+    return {"autoscaling_config": scaling.model_dump()}

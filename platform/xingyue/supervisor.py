@@ -1,0 +1,106 @@
+"""The running platform: object store, Ray Serve, gateway. Starts all, waits, stops all.
+
+With ``app`` the composition root: that one builds a process, this one the set of processes.
+"""
+
+from __future__ import annotations
+
+import functools
+import logging
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager, ExitStack
+
+import httpx
+from fastapi import FastAPI
+
+from xingyue.app import open_services
+from xingyue.catalog.loader import load_catalog
+from xingyue.catalog.spec import Catalog
+from xingyue.demo import provision
+from xingyue.errors import Internal
+from xingyue.gateway.application import build_app
+from xingyue.gateway.services import Services
+from xingyue.serving import environment
+from xingyue.settings import Settings
+from xingyue.storage.embedded import EmbeddedS3
+from xingyue.storage.s3 import S3Access
+
+log = logging.getLogger(__name__)
+
+_READY_TIMEOUT_S = 180.0
+
+
+def run_platform(settings: Settings, on_ready: Callable[[], None]) -> None:
+    """Blocks until SIGTERM or SIGINT, then stops what it started. ``on_ready`` is called once
+    every entry answers. Raises ``XingyueError`` if something can't start."""
+    settings = settings.resolved()
+    environment.prepare(os.environ, haproxy=settings.haproxy)
+    # Imported late: Ray reads its switches on import.
+    from xingyue.serving import cluster
+
+    catalog = load_catalog(settings.catalog)
+    stopping = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stopping.set())
+    with ExitStack() as stack:
+        access = _object_store(settings, stack)
+        provision(settings)
+        cluster.start(settings)
+        stack.callback(cluster.stop)
+        build = functools.partial(_gateway, settings, catalog, access)
+        cluster.deploy(settings, catalog, access, build)
+        _wait_ready(settings, stopping)
+        if not stopping.is_set():
+            on_ready()
+        stopping.wait()
+
+
+def _object_store(settings: Settings, stack: ExitStack) -> S3Access:
+    if settings.s3_endpoint:
+        secret = settings.s3_secret_key.get_secret_value() if settings.s3_secret_key else ""
+        return S3Access.external(
+            settings.s3_endpoint, settings.s3_access_key or "", secret, settings.s3_secure
+        )
+    server = EmbeddedS3(settings.home / "s3", settings.s3_port)
+    access = server.start()
+    stack.callback(server.stop)
+    return access
+
+
+def _gateway(settings: Settings, catalog: Catalog, access: S3Access) -> FastAPI:
+    """Runs in the gateway's own process."""
+    from xingyue.serving.readiness import ServeReadiness
+    from xingyue.serving.remote import RemoteTrunk
+
+    used = {entry.trunk for entry in catalog.models if entry.trunk is not None}
+
+    def services() -> AbstractAsyncContextManager[Services]:
+        trunks = {
+            name: RemoteTrunk(name, catalog.trunks[name], queue_max=settings.queue_max)
+            for name in used
+        }
+        return open_services(settings, catalog, access, trunks, ServeReadiness(catalog))
+
+    # Serve's ingress puts the request id on every answer.
+    return build_app(services, body_max_bytes=settings.body_max_bytes, stamp_request_id=False)
+
+
+def _wait_ready(settings: Settings, stopping: threading.Event) -> None:
+    url = f"http://{settings.host}:{settings.port}/readyz"
+    until_s = time.monotonic() + _READY_TIMEOUT_S
+    last = "no answer"
+    while time.monotonic() < until_s and not stopping.is_set():
+        try:
+            answer = httpx.get(url, timeout=5)
+            if answer.status_code == 200:
+                return
+            last = answer.text[:300]
+        except httpx.HTTPError as error:
+            last = str(error)
+        stopping.wait(0.5)
+    if not stopping.is_set():
+        raise Internal(f"the platform is not ready after {_READY_TIMEOUT_S:g} s: {last}")
