@@ -27,8 +27,8 @@ import numpy as np
 from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.numpy import load, save
-from xingyue.errors import InvalidRequest, PayloadTooLarge
 
+from xingyue.errors import InvalidRequest, PayloadTooLarge
 from xingyue_models.documents.extracted import Extracted
 from xingyue_models.documents.passages import Passage
 from xingyue_models.documents.terms import term_hash, terms

@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from xingyue.errors import InvalidRequest
-
 from xingyue_models.documents.extracted import Extracted
 from xingyue_models.documents.script import width
 from xingyue_models.documents.sentences import Span, sentences

@@ -5,8 +5,8 @@ from __future__ import annotations
 import threading
 
 import pypdfium2
-from xingyue.errors import InvalidRequest
 
+from xingyue.errors import InvalidRequest
 from xingyue_models.documents.extracted import DocumentLimits, Extracted, TextBuilder, no_text
 
 _PASSWORD_ERROR = 4

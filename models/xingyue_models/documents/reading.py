@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import PurePath
 
 from xingyue.errors import InvalidRequest, UnsupportedMedia
-
 from xingyue_models.documents.extracted import DocumentLimits, Extracted, no_text
 from xingyue_models.documents.markup import read_html, read_xml
 from xingyue_models.documents.pdf import read_pdf

@@ -37,9 +37,7 @@ def score(index: DocumentIndex, query: str, embedding: NDArray[np.float32]) -> S
     sentence_cosine = _cosines(index.embeddings, embedding)
     cosine = np.full(len(index.passages), -1.0, np.float32)
     np.maximum.at(cosine, index.sentences[:, 0], sentence_cosine)
-    return Scores(
-        fuse(lexical, cosine, wanted.total), lexical, cosine, sentence_cosine, wanted
-    )
+    return Scores(fuse(lexical, cosine, wanted.total), lexical, cosine, sentence_cosine, wanted)
 
 
 def fuse(

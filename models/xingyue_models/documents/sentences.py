@@ -55,9 +55,7 @@ def _split_long(text: str, span: Span) -> list[Span]:
     pieces = []
     while width(span.of(text)) > _WIDTH_MAX:
         reach = _prefix_within(text, span, _WIDTH_MAX)
-        cut = max(
-            (m.end() for m in _SOFT.finditer(text, span.start + 1, reach)), default=reach
-        )
+        cut = max((m.end() for m in _SOFT.finditer(text, span.start + 1, reach)), default=reach)
         pieces.append(_trim(text, span.start, cut))
         span = _trim(text, cut, span.end)
     return [*pieces, span]

@@ -1,0 +1,1 @@
+"""Document QA: data sets, the fit of the small evidence models, evaluation."""

@@ -1,0 +1,1 @@
+"""Text embedding, and with it ingestion and search of documents."""
