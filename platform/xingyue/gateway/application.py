@@ -10,11 +10,16 @@ from starlette.middleware import Middleware
 
 import xingyue
 from xingyue.gateway import (
+    account_routes,
+    admin_routes,
+    catalog_routes,
     chat,
     embeddings,
     errors,
+    files_routes,
     health,
     inspect,
+    vector_store_routes,
 )
 from xingyue.gateway.context import RequestContext
 from xingyue.gateway.services import Services
@@ -23,6 +28,11 @@ ROUTERS: tuple[APIRouter, ...] = (
     inspect.router,
     chat.router,
     embeddings.router,
+    catalog_routes.router,
+    files_routes.router,
+    vector_store_routes.router,
+    account_routes.router,
+    admin_routes.router,
     health.router,
 )
 

@@ -135,8 +135,9 @@ def _message(index: int, given: Any) -> dict[str, str]:
         )
     content = given.get("content")
     if isinstance(content, list):
-        parts = [part.get("text") for part in content if isinstance(part, dict)]
-        if len(parts) != len(content) or not all(isinstance(part, str) for part in parts):
+        texts = [part.get("text") for part in content if isinstance(part, dict)]
+        parts = [text for text in texts if isinstance(text, str)]
+        if len(parts) != len(content):
             raise InvalidRequest(
                 "only text parts are supported in a message", param=f"{where}.content"
             )

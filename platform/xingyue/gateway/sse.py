@@ -8,6 +8,7 @@ import asyncio
 import json
 import logging
 from collections.abc import AsyncIterator, Callable
+from contextlib import ExitStack
 from typing import Any
 
 from starlette.requests import Request
@@ -41,19 +42,20 @@ async def stream_answer(
     chunks: Callable[[], AsyncIterator[Chunk]],
 ) -> Response:
     services = services_of(request)
-    slot = services.limiter.slot(principal.tenant)
-    slot.__enter__()
+    # Held from here to the bill, which comes long after this function has returned.
+    slot = ExitStack()
+    slot.enter_context(services.limiter.slot(principal.tenant))
     try:
         hold = await admit(
             services, principal, call.entry, call.units_max, idempotency(request, body)
         )
     except BaseException:
-        slot.__exit__(None, None, None)
+        slot.close()
         raise
     if isinstance(hold, StoredResponse):
-        slot.__exit__(None, None, None)
+        slot.close()
         return replay(hold)
-    stream = _Stream(request, principal, call, hold, lambda: slot.__exit__(None, None, None))
+    stream = _Stream(request, principal, call, hold, slot.close)
     try:
         await services.meter.reserve(hold)
         first = await stream.open(chunks())

@@ -15,6 +15,7 @@ from sqlalchemy import BigInteger, Connection, Engine, case, cast, func, or_, se
 
 from xingyue.errors import InvalidRequest
 from xingyue.ledger import accounts
+from xingyue.ledger.accounts import FundingSource
 from xingyue.ledger.events import RecordedEvent, UsageEvent
 from xingyue.ledger.tables import transfers, usage_events
 from xingyue.storage.database import begin_read, from_epoch_micros
@@ -45,6 +46,16 @@ class UsageRow:
     calls: int
     units: int
     cost_micros: int
+
+
+@dataclass(frozen=True, slots=True)
+class TopUp:
+    """Money that a tenant received."""
+
+    reference: str
+    source: FundingSource
+    amount_micros: int
+    created_at: datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +135,24 @@ class LedgerReports:
                     ),
                 )
                 for row in rows
+            ]
+
+    def top_ups(self, tenant_id: str, source: FundingSource | None = None) -> list[TopUp]:
+        """Newest first; of one source, such as vouchers, or of all."""
+        query = select(transfers).where(
+            transfers.c.credit == accounts.cash(tenant_id), transfers.c.kind == "top_up"
+        )
+        if source is not None:
+            query = query.where(transfers.c.debit == accounts.funding(source))
+        with begin_read(self._engine) as connection:
+            return [
+                TopUp(
+                    reference=row.reference,
+                    source=FundingSource(row.debit.removeprefix("funding:")),
+                    amount_micros=row.amount_micros,
+                    created_at=row.created_at,
+                )
+                for row in connection.execute(query.order_by(transfers.c.id.desc()))
             ]
 
     def statement(self, tenant_id: str, month: str) -> Statement:

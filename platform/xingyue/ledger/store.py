@@ -36,7 +36,7 @@ from xingyue.ledger.operations import (
 from xingyue.ledger.sessions import Session
 from xingyue.ledger.tables import accounts as accounts_table
 from xingyue.ledger.tables import leases, sessions, transfers
-from xingyue.storage.database import begin_read, begin_write
+from xingyue.storage.database import WRITE_OPTION, begin_read, begin_write
 
 Handler = Callable[[Journal, Session, Sequence[Any]], Sequence[Any]]
 
@@ -95,7 +95,7 @@ class LedgerStore:
         """One outcome per operation, in order, all durable. ``CommitUnknown`` if the database
         went away under the commit; any other exception means that nothing was written."""
         with self._engine.connect() as connection:
-            connection.execution_options(xingyue_write=True)
+            connection.execution_options(**{WRITE_OPTION: True})
             transaction = connection.begin()
             try:
                 outcomes = self._run(connection, batch)

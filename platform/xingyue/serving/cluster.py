@@ -12,7 +12,7 @@ from typing import Any
 
 import ray
 from ray import serve
-from ray.serve.config import HTTPOptions
+from ray.serve.config import HTTPOptions, ProxyLocation
 from starlette.types import ASGIApp
 
 from xingyue.catalog.spec import Catalog, TrunkSpec
@@ -44,14 +44,14 @@ def start(settings: Settings) -> None:
         )
     serve.start(
         http_options=HTTPOptions(
-            host=settings.host, port=settings.port, request_timeout_s=None, location="EveryNode"
+            host=settings.host, port=settings.port, request_timeout_s=None, location=ProxyLocation.EveryNode
         ),
         logging_config={"enable_access_log": False},
     )
 
 
 def stop() -> None:
-    serve.shutdown()
+    serve.shutdown()  # type: ignore[no-untyped-call]
     ray.shutdown()
 
 
@@ -86,7 +86,7 @@ def _trunk_application(settings: Settings, catalog: Catalog, name: str, access: 
         s3=access,
         image_max_pixels=settings.image_max_pixels,
     )
-    deployment = serve.deployment(
+    deployment: Any = serve.deployment(
         TrunkReplica,
         name=DEPLOYMENT,
         ray_actor_options=_actor_options(spec),

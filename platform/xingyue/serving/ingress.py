@@ -23,7 +23,7 @@ class Gateway:
 
 
 def gateway_application(build: Callable[[], ASGIApp], *, replicas: int) -> Any:
-    deployment = serve.deployment(
+    deployment: Any = serve.deployment(
         serve.ingress()(Gateway),
         name="Gateway",
         num_replicas=replicas,

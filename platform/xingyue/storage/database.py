@@ -42,7 +42,8 @@ RowId = BigInteger().with_variant(Integer, "sqlite")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 _SCHEMA_LOCK = 0x78696E67797565
-_WRITE = "xingyue_write"
+WRITE_OPTION = "xingyue_write"
+"""Execution option of a connection whose next transaction writes; ``begin_write`` sets it."""
 
 
 class UtcDateTime(TypeDecorator[datetime]):
@@ -125,7 +126,7 @@ def _open_sqlite(url: URL, pool: dict[str, Any], busy_timeout_s: float) -> Engin
 
     @event.listens_for(engine, "begin")
     def _begin(connection: Connection) -> None:
-        write = connection.get_execution_options().get(_WRITE, False)
+        write = connection.get_execution_options().get(WRITE_OPTION, False)
         connection.exec_driver_sql("BEGIN IMMEDIATE" if write else "BEGIN")
 
     return engine
@@ -173,7 +174,7 @@ def begin_write(engine: Engine) -> Iterator[Connection]:
     Committed and on disk when the block ends without an error; rolled back otherwise.
     """
     with engine.connect() as connection:
-        connection.execution_options(**{_WRITE: True})
+        connection.execution_options(**{WRITE_OPTION: True})
         with connection.begin():
             yield connection
 

@@ -1,0 +1,127 @@
+"""A tenant's own account: balance, limits, usage, events, statements."""
+
+from __future__ import annotations
+
+import asyncio
+import csv
+import dataclasses
+import io
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from fastapi import APIRouter
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+
+from xingyue.errors import InvalidRequest
+from xingyue.gateway.auth import Caller
+from xingyue.gateway.services import services_of
+from xingyue.ledger.events import to_cloudevents_batch
+from xingyue.ledger.reports import UsageRow
+
+router = APIRouter(tags=["account"])
+
+
+@router.get("/v1/account")
+async def account(request: Request, principal: Caller) -> dict[str, Any]:
+    tenant = principal.tenant
+    balance = await services_of(request).meter.balance(tenant.id)
+    return {
+        "tenant": {"id": tenant.id, "name": tenant.name, "status": tenant.status.value},
+        "balance": {
+            "cash_micros": balance.cash_micros,
+            "held_micros": balance.held_micros,
+            "available_micros": balance.available_micros,
+            "currency": "CNY",
+        },
+        "vouchers": [],
+        "limits": {
+            "requests_per_minute": tenant.rate_limit_requests,
+            "concurrency_max": tenant.concurrency_max,
+        },
+    }
+
+
+@router.get("/v1/usage")
+async def usage(
+    request: Request,
+    principal: Caller,
+    start: str | None = None,
+    end: str | None = None,
+    group_by: str = "model",
+) -> dict[str, Any]:
+    """Totals in `[start, end)`; dates or times of ISO 8601, UTC. Default: the last 30 days."""
+    services = services_of(request)
+    until = parse_time(end, "end") if end else services.clock.now() + timedelta(seconds=1)
+    since = parse_time(start, "start") if start else until - timedelta(days=30)
+    groups = [part.strip() for part in group_by.split(",") if part.strip()]
+    rows = await asyncio.to_thread(
+        services.reports.usage, principal.tenant.id, since, until, groups
+    )
+    return {
+        "object": "list",
+        "start": since.isoformat(),
+        "end": until.isoformat(),
+        "currency": "CNY",
+        "data": [usage_row(row) for row in rows],
+        "total_micros": sum(row.cost_micros for row in rows),
+    }
+
+
+@router.get("/v1/usage/events")
+async def events(
+    request: Request, principal: Caller, cursor: int = 0, limit: int = 100
+) -> Response:
+    """A CloudEvents 1.0 batch, oldest first. The header `x-xingyue-cursor` is the cursor of the
+    next page."""
+    recorded = await asyncio.to_thread(
+        services_of(request).reports.events, principal.tenant.id, cursor, limit
+    )
+    following = recorded[-1].cursor if recorded else cursor
+    return JSONResponse(
+        to_cloudevents_batch(recorded, source="/xingyue/gateway"),
+        headers={"x-xingyue-cursor": str(following)},
+        media_type="application/cloudevents-batch+json",
+    )
+
+
+@router.get("/v1/statements/{month}")
+async def statement(request: Request, principal: Caller, month: str) -> Response:
+    """A month, `yyyy-mm`, as JSON or, with `Accept: text/csv`, as CSV."""
+    done = await asyncio.to_thread(
+        services_of(request).reports.statement, principal.tenant.id, month
+    )
+    lines = [usage_row(row) for row in done.lines]
+    if "text/csv" not in request.headers.get("accept", ""):
+        # Not asdict as a whole: nested rows have their own flat shape.
+        fields = [field.name for field in dataclasses.fields(done) if field.name != "lines"]
+        head = {name: getattr(done, name) for name in fields}
+        return JSONResponse({**head, "currency": "CNY", "lines": lines})
+    text = io.StringIO()
+    writer = csv.DictWriter(
+        text, ["model", "version", "unit", "calls", "units", "cost_micros"], extrasaction="ignore"
+    )
+    writer.writeheader()
+    writer.writerows(lines)
+    return Response(text.getvalue(), media_type="text/csv")
+
+
+def usage_row(row: UsageRow) -> dict[str, Any]:
+    return {
+        **row.group,
+        "unit": row.unit,
+        "calls": row.calls,
+        "units": row.units,
+        "cost_micros": row.cost_micros,
+    }
+
+
+def parse_time(text: str, param: str) -> datetime:
+    try:
+        # A '+' of an offset arrives as a blank where the caller did not escape it.
+        parsed = datetime.fromisoformat(text.replace(" ", "+"))
+    except ValueError as error:
+        raise InvalidRequest(
+            f"{param} must be a date or time of ISO 8601, such as 2026-01-31", param=param
+        ) from error
+    return parsed.replace(tzinfo=UTC) if parsed.tzinfo is None else parsed.astimezone(UTC)
