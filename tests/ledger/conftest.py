@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 from sqlalchemy import create_engine, text
+
 from xingyue.clock import FakeClock
 from xingyue.ledger.audit import trial_balance
 from xingyue.ledger.events import UsageEvent
@@ -80,12 +81,13 @@ def postgres_server():
 
 @pytest.fixture
 def postgres_url(postgres_server):
-    name = f"ledger_{os.urandom(4).hex()}"
+    # One database wiped per test: after a crash the server syncs every file of every database.
     admin = create_engine(postgres_server.url("postgres"), isolation_level="AUTOCOMMIT")
     with admin.connect() as connection:
-        connection.execute(text(f"CREATE DATABASE {name}"))
+        connection.execute(text("DROP SCHEMA public CASCADE"))
+        connection.execute(text("CREATE SCHEMA public"))
     admin.dispose()
-    return postgres_server.url(name)
+    return postgres_server.url("postgres")
 
 
 @pytest.fixture

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 
 import pytest
+
 from xingyue.errors import InvalidRequest
 from xingyue.ledger.idempotency import Idempotency, StoredResponse, pack, unpack
 

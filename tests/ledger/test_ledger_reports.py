@@ -6,9 +6,10 @@ from datetime import UTC, datetime
 
 import pytest
 from sqlalchemy import text
+
 from xingyue.clock import FakeClock
 from xingyue.errors import InvalidRequest
-from xingyue.ledger.accounts import PLATFORM_REVENUE, vendor_revenue
+from xingyue.ledger.accounts import PLATFORM_REVENUE, FundingSource, vendor_revenue
 from xingyue.ledger.audit import trial_balance
 from xingyue.ledger.events import RecordedEvent, Share, to_cloudevents_batch
 from xingyue.ledger.operations import Batch, OpenSession, Post, Reverse
@@ -134,6 +135,17 @@ def test_statements_follow_on_from_each_other_to_the_micro(reports):
     )
     assert (december.opening_micros, december.closing_micros) == (0, 8800)
     assert (february.reversals_micros, february.closing_micros) == (1200, 8093)
+
+
+def test_top_ups_by_source_newest_first(store, engine):
+    store.top_up("acme", 5, "invoice")
+    store.top_up("acme", 7, "city-2026-1", source=FundingSource.VOUCHER)
+    found = LedgerReports(engine).top_ups("acme")
+    assert [(item.reference, item.source, item.amount_micros) for item in found] == [
+        ("city-2026-1", FundingSource.VOUCHER, 7),
+        ("invoice", FundingSource.PAYMENT, 5),
+    ]
+    assert LedgerReports(engine).top_ups("acme", FundingSource.VOUCHER) == found[:1]
 
 
 @pytest.mark.parametrize("month", ["2026-13", "2026-1", "26-01", "2026-01-01", "", "２０２６-01"])

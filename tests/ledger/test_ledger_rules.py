@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from xingyue.errors import Internal, InvalidRequest
 from xingyue.ledger.accounts import provider_reward, vendor_revenue
 from xingyue.ledger.events import Share

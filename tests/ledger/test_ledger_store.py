@@ -8,6 +8,7 @@ from dataclasses import replace
 import pytest
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
+
 from xingyue.errors import Conflict, InvalidRequest
 from xingyue.ledger.accounts import (
     PLATFORM_REVENUE,

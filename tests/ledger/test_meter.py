@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 
 import pytest
+
 from xingyue.clock import FakeClock
 from xingyue.errors import Conflict, Internal, MeterUnavailable, QuotaExhausted
 from xingyue.ledger.idempotency import Idempotency, StoredResponse

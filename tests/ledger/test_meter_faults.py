@@ -7,6 +7,7 @@ import sqlite3
 
 import pytest
 from sqlalchemy.exc import DataError
+
 from xingyue.errors import MeterUnavailable
 from xingyue.ledger.audit import trial_balance
 from xingyue.ledger.faults import Fault, FaultyStore

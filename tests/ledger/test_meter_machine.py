@@ -24,6 +24,7 @@ from hypothesis.stateful import (
     precondition,
     rule,
 )
+
 from xingyue.clock import FakeClock
 from xingyue.errors import Conflict, Internal, MeterUnavailable, QuotaExhausted
 from xingyue.ledger.accounts import provider_reward, vendor_revenue
