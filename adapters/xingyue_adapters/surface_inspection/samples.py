@@ -10,6 +10,7 @@ from __future__ import annotations
 import io
 from dataclasses import dataclass
 from itertools import pairwise
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -87,3 +88,13 @@ def _crack(random: np.random.Generator, width: int, height: int) -> NDArray[np.u
         thickness = int(random.integers(2, 5))
         cv2.line(mask, start.tolist(), stop.tolist(), 255, thickness)
     return mask
+
+
+def write_samples(folder: Path) -> list[Path]:
+    """The two demonstration tiles as PNG files; entry point of ``xingyue.samples``."""
+    written = []
+    for name, cracked in (("tile-crack.png", True), ("tile-good.png", False)):
+        path = folder / name
+        path.write_bytes(render_tile(cracked=cracked).png())
+        written.append(path)
+    return written

@@ -44,7 +44,10 @@ def start(settings: Settings) -> None:
         )
     serve.start(
         http_options=HTTPOptions(
-            host=settings.host, port=settings.port, request_timeout_s=None, location=ProxyLocation.EveryNode
+            host=settings.host,
+            port=settings.port,
+            request_timeout_s=None,
+            location=ProxyLocation.EveryNode,
         ),
         logging_config={"enable_access_log": False},
     )

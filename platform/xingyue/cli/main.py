@@ -1,0 +1,47 @@
+"""``xingyue``: one command for operators, vendors and manufacturers."""
+
+from __future__ import annotations
+
+import sys
+
+import typer
+
+from xingyue.cli import admin, lifecycle, models
+from xingyue.cli.output import errors
+from xingyue.errors import XingyueError
+
+app = typer.Typer(
+    help="Xingyue 星月: industry models, served and metered.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+for command in (
+    lifecycle.weights,
+    lifecycle.serve,
+    lifecycle.up,
+    lifecycle.down,
+    lifecycle.status,
+    models.call,
+    models.catalog,
+    models.usage,
+):
+    app.command()(command)
+app.command("eval")(models.evaluate)
+app.add_typer(admin.tenant, name="tenant")
+app.add_typer(admin.key, name="key")
+
+
+def main() -> None:
+    """Exit code 1 and one clear line for an error of ours; 2 for a wrong command line."""
+    try:
+        app()
+    except XingyueError as error:
+        field = f" ({error.param})" if error.param else ""
+        errors.print(f"[red]{error.code}[/]{field}: ", end="")
+        errors.print(error.message, markup=False, soft_wrap=True)
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,133 @@
+"""``call``, ``catalog``, ``eval``, ``usage``: what a manufacturer and a vendor use."""
+
+from __future__ import annotations
+
+import base64
+import mimetypes
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.progress import Progress, TaskID
+from rich.table import Table
+
+from xingyue import app
+from xingyue.cli import access
+from xingyue.cli.output import Json, console, emit_json, emit_rows, errors
+from xingyue.errors import InvalidRequest
+from xingyue.settings import Settings
+from xingyue.units import format_cny
+
+_File = Annotated[Path, typer.Argument(exists=True, dir_okay=False, readable=True)]
+
+
+def call(
+    model: str,
+    image: _File,
+    template: Annotated[Path | None, typer.Option(exists=True, dir_okay=False)] = None,
+    heatmap: Annotated[Path | None, typer.Option(help="Write the overlay to this PNG.")] = None,
+    threshold: Annotated[float | None, typer.Option(help="Instead of the model's own.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Inspect an image."""
+    files = {"image": _part(image)}
+    if template is not None:
+        files["template"] = _part(template)
+    params: dict[str, Any] = {"heatmap": int(heatmap is not None)}
+    if threshold is not None:
+        params["threshold"] = threshold
+    answer = access.caller().request("POST", f"/v1/inspect/{model}", files=files, params=params)
+    overlay = answer.pop("heatmap", None)
+    if heatmap is not None and overlay:
+        heatmap.write_bytes(base64.b64decode(overlay))
+    if as_json:
+        emit_json(answer)
+        return
+    cost = format_cny(answer["usage"]["cost_micros"])
+    console.print(
+        f"[bold]{answer['verdict']}[/]  score {answer['score']} (threshold {answer['threshold']})"
+        f"  {cost}"
+    )
+    if answer["defects"]:
+        emit_rows(answer["defects"], ["label", "score", "box"], as_json=False)
+
+
+def _part(path: Path) -> tuple[str, bytes, str]:
+    kind = mimetypes.guess_type(path.name)[0] or "application/octet-stream"
+    return path.name, path.read_bytes(), kind
+
+
+def catalog(
+    model: Annotated[str | None, typer.Argument()] = None,
+    industry: str | None = None,
+    as_json: Json = False,
+) -> None:
+    """What is hosted, at what price; with a model, its whole card."""
+    client = access.caller()
+    if model is not None:
+        emit_json(client.get(f"/v1/catalog/{model}"))
+        return
+    entries = client.get("/v1/catalog", industry=industry)["data"]
+    if as_json:
+        emit_json(entries)
+        return
+    rows = [
+        entry
+        | {
+            "title": f"{entry['card']['title']} {entry['card']['title_zh']}",
+            "price": f"{format_cny(entry['price']['amount_micros'])} / "
+            f"{entry['price']['per']} {entry['price']['unit']}",
+            "commercial": "yes" if entry["licences"]["commercial_use"] else "no",
+        }
+        for entry in entries
+    ]
+    emit_rows(rows, ["id", "title", "industry", "task", "price", "commercial"], as_json=False)
+
+
+def evaluate(
+    model: str,
+    data: Annotated[Path, typer.Option(exists=True, file_okay=False)],
+    limit: Annotated[int | None, typer.Option(help="At most so many samples a set.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Judge a model on data that it was not fitted on, in this process."""
+    options: dict[str, Any] = {} if limit is None else {"limit": limit}
+    tasks: dict[str, TaskID] = {}
+    with Progress(console=errors) as bars:
+
+        def show(label: str, done: int, total: int) -> None:
+            if label not in tasks:
+                tasks[label] = bars.add_task(label, total=total)
+            bars.update(tasks[label], completed=done, total=total)
+
+        tables = app.evaluate(Settings(), model, data, options, show)
+    if as_json:
+        emit_json([{"title": t.title, "metrics": dict(t.metrics), "note": t.note} for t in tables])
+        return
+    for done in tables:
+        table = Table(*done.columns, title=done.title, caption=done.note or None)
+        for row in done.rows:
+            table.add_row(*row)
+        console.print(table)
+
+
+def usage(
+    start: str | None = None,
+    end: str | None = None,
+    group_by: str = "model",
+    as_json: Json = False,
+) -> None:
+    """What was used and what it cost."""
+    answer = access.caller().get("/v1/usage", start=start, end=end, group_by=group_by)
+    if as_json:
+        emit_json(answer)
+        return
+    groups = [part.strip() for part in group_by.split(",")]
+    emit_rows(answer["data"], [*groups, "unit", "calls", "units", "cost_micros"], as_json=False)
+    console.print(f"total {format_cny(answer['total_micros'])}")
+
+
+def check_amount(amount_micros: int) -> int:
+    if amount_micros <= 0:
+        raise InvalidRequest("the amount must be more than nothing", param="amount")
+    return amount_micros

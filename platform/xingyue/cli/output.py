@@ -1,0 +1,33 @@
+"""Words for people on the terminal, one JSON document for machines."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+console = Console()
+errors = Console(stderr=True)
+
+Json = Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")]
+
+
+def emit_json(value: Any) -> None:
+    typer.echo(json.dumps(value, ensure_ascii=False, indent=2, default=str))
+
+
+def emit_rows(
+    rows: Sequence[dict[str, Any]], columns: Sequence[str], *, title: str = "", as_json: bool
+) -> None:
+    """A table, or the rows as they are."""
+    if as_json:
+        emit_json(rows)
+        return
+    table = Table(*columns, title=title or None)
+    for row in rows:
+        table.add_row(*("" if row.get(name) is None else str(row[name]) for name in columns))
+    console.print(table)

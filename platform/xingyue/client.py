@@ -1,0 +1,54 @@
+"""A thin client of the platform's HTTP API: what the CLI is built on."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import httpx
+
+from xingyue.errors import XingyueError
+
+
+class ApiError(XingyueError):
+    """An answer that is not 2xx, in the platform's own words; ``status`` is the HTTP status."""
+
+    code = "api_error"
+    status = 0
+
+
+class Client:
+    """``url`` without a trailing path, ``key`` of any scope that the calls need."""
+
+    def __init__(self, url: str, key: str, *, timeout_s: float = 60.0) -> None:
+        self._http = httpx.Client(
+            base_url=url, headers={"authorization": f"Bearer {key}"}, timeout=timeout_s
+        )
+
+    def request(self, method: str, path: str, **options: Any) -> Any:
+        """Parsed JSON of a 2xx answer. ``ApiError`` otherwise."""
+        try:
+            answer = self._http.request(method, path, **options)
+        except httpx.HTTPError as error:
+            raise ApiError(
+                f"no answer from {self._http.base_url}: {error}; is the platform up? (xingyue up)"
+            ) from error
+        if answer.is_success:
+            return answer.json()
+        raise _error(answer)
+
+    def get(self, path: str, **params: Any) -> Any:
+        given = {name: value for name, value in params.items() if value is not None}
+        return self.request("GET", path, params=given)
+
+    def post(self, path: str, body: Any) -> Any:
+        return self.request("POST", path, json=body)
+
+
+def _error(answer: httpx.Response) -> ApiError:
+    try:
+        fault = answer.json()["error"]
+        error = ApiError(fault["message"], code=fault["code"], param=fault["param"])
+    except (ValueError, KeyError, TypeError):
+        error = ApiError(f"HTTP {answer.status_code} from {answer.request.url}")
+    error.status = answer.status_code
+    return error
