@@ -152,7 +152,9 @@ def build_index(
     filename: str,
 ) -> DocumentIndex:
     """Index of one file; ``embeddings``: a row for every sentence, in order."""
-    rows, sentence_rows, lengths = [], [], []
+    rows: list[tuple[int, ...]] = []
+    sentence_rows: list[tuple[int, int, int]] = []
+    lengths: list[int] = []
     text = bytearray()
     found: list[tuple[int, int, int]] = []
     for number, passage in enumerate(passages):

@@ -14,9 +14,12 @@ from xingyue.errors import InvalidRequest
 from xingyue_models.documents.extracted import DocumentLimits, Extracted, TextBuilder, no_text
 
 _BLANK = re.compile(r"\s+")
-_BLOCKS = frozenset(
-    ["address", "article", "blockquote", "br", "dd", "div", "dl", "dt", "fieldset", "figure", "footer", "form", "h1", "h2", "h3", "h4", "h5", "h6", "header", "hr", "item", "li", "list", "main", "nav", "ol", "p", "paragraph", "pre", "section", "table", "td", "text", "th", "thead", "tbody", "tr", "ul", "title", "caption", "component", "document", "structuredbody"]
+_BLOCK_NAMES = (
+    "address article blockquote br dd div dl dt fieldset figure footer form h1 h2 h3 h4 h5 h6 "
+    "header hr item li list main nav ol p paragraph pre section table td text th thead tbody tr "
+    "ul title caption component document structuredbody"
 )
+_BLOCKS = frozenset(_BLOCK_NAMES.split())
 _HEADINGS = frozenset(["h1", "h2", "h3", "h4", "h5", "h6", "title", "caption"])
 _SILENT = frozenset(["script", "style", "template", "noscript"])
 _DEPTH_MAX = 300

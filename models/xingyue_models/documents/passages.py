@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 
 from xingyue.errors import InvalidRequest
 from xingyue_models.documents.extracted import Extracted
@@ -34,7 +35,7 @@ class Chunking:
 
     @classmethod
     def parse(cls, value: object) -> Chunking:
-        """From ``{"width_max": n}``; None gives the defaults. ``InvalidRequest`` names the field."""
+        """From ``{"width_max": n}``; None gives the defaults. Else ``InvalidRequest``."""
         if value is None:
             return cls()
         if not isinstance(value, dict) or set(value) - {"width_max"}:
@@ -81,7 +82,7 @@ def _sections(document: Extracted) -> Iterator[tuple[Span, str, int | None]]:
     pages = {start: number for number, start in enumerate(document.page_starts, 1)}
     cuts = sorted({0, len(document.text), *headings, *pages})
     heading, page = "", None
-    for start, end in zip(cuts, cuts[1:], strict=False):
+    for start, end in pairwise(cuts):
         heading = headings.get(start, heading)
         page = pages.get(start, page)
         yield Span(start, end), heading, page

@@ -1,4 +1,4 @@
-"""Which script a text is in: what decides its terms, its sentence ends and the words of a refusal."""
+"""Which script a text is in: it decides terms, sentence ends and the words of a refusal."""
 
 from __future__ import annotations
 

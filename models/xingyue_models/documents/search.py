@@ -48,7 +48,8 @@ def fuse(
 ) -> NDArray[np.float32]:
     """BM25 as a share of what full coverage would give, cosine cut at 0; weighted sum."""
     share = np.minimum(lexical / max(1.5 * terms_total, 1e-6), 1.0)
-    return ((1 - weight) * share + weight * np.clip(cosine, 0.0, 1.0)).astype(np.float32)
+    fused = (1 - weight) * share + weight * np.clip(cosine, 0.0, 1.0)
+    return np.asarray(fused, np.float32)
 
 
 def top(scores: Scores, count: int, score_min: float | None) -> NDArray[np.intp]:

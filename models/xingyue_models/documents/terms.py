@@ -18,9 +18,14 @@ from xingyue_models.documents.script import CJK
 _TOKEN = re.compile(rf"[{CJK}]+|\d+(?:[.,]\d+)*|[^\W\d_{CJK}]+")
 _VOWEL = re.compile(r"[aeiouy]")
 
-_STOP_WORDS = frozenset(
-    ["a", "an", "the", "of", "to", "in", "on", "at", "by", "for", "from", "with", "and", "or", "but", "is", "are", "was", "were", "be", "been", "being", "do", "does", "did", "has", "have", "had", "what", "which", "who", "whom", "whose", "when", "where", "why", "how", "many", "much", "that", "this", "these", "those", "it", "its", "as", "than", "then", "there", "their", "they", "he", "she", "his", "her", "him", "you", "your", "we", "our", "i", "me", "my", "can", "could", "will", "would", "should", "may", "might", "not", "no", "into", "about", "over", "also", "such", "if", "any", "between", "during", "after", "before"]
+_FUNCTION_WORDS = (
+    "a an the of to in on at by for from with and or but is are was were be been being do does did "
+    "has have had what which who whom whose when where why how many much that this these those it "
+    "its as than then there their they he she his her him you your we our i me my can could will "
+    "would should may might not no into about over also such if any between during after "
+    "before"
 )
+_STOP_WORDS = frozenset(_FUNCTION_WORDS.split())
 _STOP_CHARACTERS = frozenset(
     "的了是在有和与及于为之也而其这那个吗呢吧么什哪谁多少怎如何几请问被把对从由以将"
 )

@@ -24,7 +24,7 @@ class TextEmbedding:
     ops = frozenset({EMBED, INGEST, SEARCH})
 
     def load_trunk(self, weights: WeightResolver, runtime: RuntimeSpec) -> EmbeddingTrunk:
-        """``InvalidRequest`` if the runtime asks for a format, a device or a limit it cannot have."""
+        """``InvalidRequest`` if the runtime asks for what this family cannot do."""
         if runtime.device != "cpu" or runtime.dtype != "fp32":
             raise InvalidRequest(
                 f"text embedding runs on cpu in fp32, got {runtime.device!r}, {runtime.dtype!r}",
