@@ -8,7 +8,7 @@ from xingyue.contract import RuntimeSpec, WeightResolver
 from xingyue.errors import InvalidRequest
 from xingyue_models.documents.extracted import DocumentLimits
 from xingyue_models.text_embedding.encoder import Encoder
-from xingyue_models.text_embedding.requests import EMBED, INGEST, SEARCH
+from xingyue_models.text_embedding.requests import EMBED, INGEST, MERGE, SEARCH
 from xingyue_models.text_embedding.trunk import EmbeddingTrunk
 
 FAMILY = "text-embedding"
@@ -21,7 +21,7 @@ class TextEmbedding:
     """
 
     name = FAMILY
-    ops = frozenset({EMBED, INGEST, SEARCH})
+    ops = frozenset({EMBED, INGEST, MERGE, SEARCH})
 
     def load_trunk(self, weights: WeightResolver, runtime: RuntimeSpec) -> EmbeddingTrunk:
         """``InvalidRequest`` if the runtime asks for what this family cannot do."""

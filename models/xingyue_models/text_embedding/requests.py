@@ -15,6 +15,7 @@ from xingyue_models.text_embedding.encoder import DIMENSIONS
 
 EMBED = "embed"
 INGEST = "ingest"
+MERGE = "merge"
 SEARCH = "search"
 INPUT_CHARACTERS_MAX = 32_000
 TOP_K_MAX = 50

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from xingyue.contract import Head, HeadFiles, Outcome, WorkItem, WorkResult
 from xingyue.errors import Internal, InvalidRequest, XingyueError
 from xingyue_models.documents.extracted import DocumentLimits
-from xingyue_models.documents.index import build_index
+from xingyue_models.documents.index import build_index, merge_indexes
 from xingyue_models.documents.passages import split
 from xingyue_models.documents.reading import read
 from xingyue_models.text_embedding import heads as index_heads
@@ -19,6 +19,7 @@ from xingyue_models.text_embedding.heads import IndexHead
 from xingyue_models.text_embedding.requests import (
     EMBED,
     INGEST,
+    MERGE,
     SEARCH,
     EmbedRequest,
     IngestRequest,
@@ -45,6 +46,8 @@ class EmbeddingTrunk:
             try:
                 if item.op == INGEST:
                     outcomes[place] = self._ingest(IngestRequest.parse(item))
+                elif item.op == MERGE:
+                    outcomes[place] = _merge(item)
                 else:
                     texts.append((place, *self._text(item, head)))
             except XingyueError as error:
@@ -68,7 +71,7 @@ class EmbeddingTrunk:
             return request.text, lambda vector: WorkResult({"embedding": vector.tolist()}, units)
         if item.op != SEARCH:
             raise InvalidRequest(
-                f"text-embedding answers {EMBED}, {INGEST} and {SEARCH}, not {item.op!r}",
+                f"text-embedding answers {EMBED}, {INGEST}, {MERGE} and {SEARCH}, not {item.op!r}",
                 param="op",
             )
         if not isinstance(head, IndexHead):
@@ -98,3 +101,9 @@ class EmbeddingTrunk:
         }
         blobs = {"index": index.to_bytes(), "text": document.text.encode()}
         return WorkResult(value, document.pages or 1, blobs)
+
+
+def _merge(item: WorkItem) -> WorkResult:
+    """The indexes of the payload, in the order of their numbers, as one. Free of charge."""
+    parts = [item.payload[name] for name in sorted(item.payload, key=int)]
+    return WorkResult({"indexes": len(parts)}, 0, {"index": merge_indexes(parts)})
