@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
 from xingyue.errors import IntegrityError, InvalidRequest
 
 if TYPE_CHECKING:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from xingyue.catalog.heads import HeadSource
 from xingyue.contract import HeadRef
 from xingyue.errors import IntegrityError, InvalidRequest, NotFound, XingyueError

@@ -11,6 +11,7 @@ from typing import Any
 
 import httpx
 import pytest
+
 from xingyue.catalog import weights as weights_module
 from xingyue.catalog.spec import WeightSpec
 from xingyue.catalog.weights import WeightStore

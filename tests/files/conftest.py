@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from sqlalchemy import Engine
+
 from xingyue.catalog.heads import HeadSource
 from xingyue.clock import FakeClock
 from xingyue.files.assembly import Files, assemble

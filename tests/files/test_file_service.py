@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
+
 from xingyue.errors import InvalidRequest, NotFound, Overloaded, PayloadTooLarge, XingyueError
 from xingyue.files.models import FileStatus, Purpose
 

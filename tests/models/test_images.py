@@ -9,6 +9,7 @@ import zlib
 import numpy as np
 import pytest
 from PIL import Image
+
 from xingyue.errors import InvalidRequest, PayloadTooLarge, UnsupportedMedia
 from xingyue_models.images import ImageLimits, decode, heatmap_overlay
 

@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta, timezone
 import pytest
 from sqlalchemy import Column, Integer, Table, func, insert, select, text
 from sqlalchemy.exc import IntegrityError, OperationalError
+
 from xingyue.errors import InvalidRequest
 from xingyue.storage.database import (
     UtcDateTime,

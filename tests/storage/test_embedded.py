@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 from minio import Minio
 from minio.error import S3Error
+
 from xingyue.errors import Conflict, Internal, InvalidRequest, NotFound
 from xingyue.storage.embedded import EmbeddedS3
 from xingyue.storage.identities import Credentials, Identities, server_pid

@@ -7,6 +7,7 @@ import pickle
 import urllib.request
 
 import pytest
+
 from xingyue.errors import InvalidRequest, NotFound, PayloadTooLarge
 from xingyue.storage.memory import MemoryStore
 from xingyue.storage.objects import ObjectStore, delete_prefix

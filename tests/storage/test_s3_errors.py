@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import urllib3.exceptions
 from minio.error import InvalidResponseError, MinioException, S3Error, ServerError
+
 from xingyue.errors import (
     Internal,
     InvalidRequest,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+
 from xingyue.errors import InvalidRequest
 from xingyue.tenants.keys import (
     check_given_secret,

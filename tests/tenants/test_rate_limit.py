@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from xingyue.clock import FakeClock
 from xingyue.errors import RateLimited
 from xingyue.tenants.rate_limit import RateState, TenantLimiter, take

@@ -6,6 +6,7 @@ import asyncio
 
 import pytest
 from sqlalchemy.exc import OperationalError
+
 from xingyue.clock import FakeClock
 from xingyue.errors import Forbidden, Overloaded, Unauthenticated
 from xingyue.storage.database import create_schema, open_engine

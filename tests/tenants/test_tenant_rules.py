@@ -6,6 +6,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
+
 from xingyue.errors import Forbidden, InvalidRequest, Unauthenticated
 from xingyue.tenants import rules
 from xingyue.tenants.tenant import ApiKey, Principal, Scope, Tenant, TenantStatus

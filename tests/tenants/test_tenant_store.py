@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from sqlalchemy import text
+
 from xingyue.clock import FakeClock
 from xingyue.errors import Conflict, InvalidRequest, NotFound
 from xingyue.storage.database import begin_read, create_schema, open_engine

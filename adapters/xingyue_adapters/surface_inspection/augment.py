@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+
 from xingyue_models.surface_inspection.geometry import PAD_VALUE
 
 UNKNOWN = 255

@@ -7,12 +7,12 @@ from collections.abc import Mapping, Sequence
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from xingyue_models.surface_inspection.geometry import Geometry, expose, windows
 
 from xingyue_adapters.surface_inspection.augment import UNKNOWN, Labelled, crop, paste
 from xingyue_adapters.surface_inspection.datasets import Sample
 from xingyue_adapters.surface_inspection.samples import render_tile
 from xingyue_adapters.surface_inspection.uneven import make_uneven
+from xingyue_models.surface_inspection.geometry import Geometry, expose, windows
 
 RENDERED_SEEDS = 60
 """Rendered tiles in training: seeds 0 .. 59, cracked and good."""

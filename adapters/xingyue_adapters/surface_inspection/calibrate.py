@@ -10,14 +10,14 @@ import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 from sklearn.linear_model import LogisticRegression
-from xingyue_models.efficientnet_lite import normalise
-from xingyue_models.surface_inspection.geometry import Geometry, covered, expose, lay, windows
-from xingyue_models.surface_inspection.scoring import Calibration, pixel_evidence, sigmoid
-from xingyue_models.surface_inspection.taps import TapSessions
 
 from xingyue_adapters.metrics import cheapest_threshold
 from xingyue_adapters.surface_inspection.datasets import Sample
 from xingyue_adapters.surface_inspection.network import TRUNK_INPUTS
+from xingyue_models.efficientnet_lite import normalise
+from xingyue_models.surface_inspection.geometry import Geometry, covered, expose, lay, windows
+from xingyue_models.surface_inspection.scoring import Calibration, pixel_evidence, sigmoid
+from xingyue_models.surface_inspection.taps import TapSessions
 
 ESCAPE_COST = 5.0
 """An escaped defect costs as much as five good parts thrown out, at equal shares of both."""

@@ -13,8 +13,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from xingyue.errors import InvalidRequest
 
+from xingyue.errors import InvalidRequest
 from xingyue_adapters.surface_inspection.split import is_held_out
 
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp"})

@@ -9,10 +9,10 @@ import warnings
 import numpy as np
 import onnxruntime
 import torch
-from xingyue.errors import IntegrityError
-from xingyue_models.efficientnet_lite import TAP_CHANNELS, TAP_STRIDES
 
+from xingyue.errors import IntegrityError
 from xingyue_adapters.surface_inspection.network import TRUNK_INPUTS, SurfaceHead
+from xingyue_models.efficientnet_lite import TAP_CHANNELS, TAP_STRIDES
 
 OUTPUTS = ("defect", "classes", "image")
 _PARITY_MAX = 1e-2

@@ -18,6 +18,7 @@ from pathlib import Path
 import torch
 from torch import nn
 from torch.nn import functional
+
 from xingyue_models.efficientnet_lite import load_backbone
 
 TRUNK_INPUTS = ("f4", "f8")

@@ -25,15 +25,14 @@ from xingyue.contract import (
     RuntimeSpec,
     WorkItem,
 )
-from xingyue_models.surface_inspection.family import SurfaceInspection
-from xingyue_models.surface_inspection.geometry import Geometry
-from xingyue_models.surface_inspection.manifest import FAMILY, FORMAT_VERSION
-from xingyue_models.surface_inspection.taps import TapSessions
-
 from xingyue_adapters.surface_inspection import calibrate
 from xingyue_adapters.surface_inspection.datasets import discover
 from xingyue_adapters.surface_inspection.recipe import SurfaceInspectionRecipe
 from xingyue_adapters.surface_inspection.split import is_calibration
+from xingyue_models.surface_inspection.family import SurfaceInspection
+from xingyue_models.surface_inspection.geometry import Geometry
+from xingyue_models.surface_inspection.manifest import FAMILY, FORMAT_VERSION
+from xingyue_models.surface_inspection.taps import TapSessions
 
 MODEL, VERSION = "appliance-surface-qc", "1"
 LICENCE = {

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+
 from xingyue.contract import EvalContext, EvalTable, Infer, WorkItem, WorkResult
 from xingyue.errors import InvalidRequest, XingyueError
-
 from xingyue_adapters.metrics import Verdicts, auroc
 from xingyue_adapters.surface_inspection.datasets import Sample, discover
 from xingyue_adapters.surface_inspection.split import SPLIT_NOTE

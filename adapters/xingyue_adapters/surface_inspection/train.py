@@ -24,8 +24,6 @@ from pathlib import Path
 import cv2
 import torch
 from safetensors.torch import load_file, save_file
-from xingyue_models.surface_inspection.geometry import Geometry
-from xingyue_models.surface_inspection.taps import TapSessions
 
 from xingyue_adapters.surface_inspection.batches import BatchSource
 from xingyue_adapters.surface_inspection.datasets import Sample, discover
@@ -33,6 +31,8 @@ from xingyue_adapters.surface_inspection.export import export_head
 from xingyue_adapters.surface_inspection.network import TRUNK_INPUTS, SurfaceHead
 from xingyue_adapters.surface_inspection.split import is_calibration
 from xingyue_adapters.surface_inspection.training import Schedule, fit, trunk_runner
+from xingyue_models.surface_inspection.geometry import Geometry
+from xingyue_models.surface_inspection.taps import TapSessions
 
 LABELS = ("blowhole", "break", "crack", "fray", "uneven")
 SEED = 20_26

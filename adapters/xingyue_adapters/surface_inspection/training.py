@@ -12,11 +12,11 @@ import onnxruntime
 import torch
 from numpy.typing import NDArray
 from torch.nn import functional
-from xingyue_models.efficientnet_lite import normalise
 
 from xingyue_adapters.surface_inspection.augment import UNKNOWN
 from xingyue_adapters.surface_inspection.batches import BatchSource
 from xingyue_adapters.surface_inspection.network import TRUNK_INPUTS, SurfaceHead
+from xingyue_models.efficientnet_lite import normalise
 
 Say = Callable[[str], None]
 TrunkRun = Callable[[NDArray[np.float32]], tuple[torch.Tensor, torch.Tensor]]

@@ -12,9 +12,9 @@ import numpy as np
 import onnx
 import onnxruntime
 from numpy.typing import NDArray
+
 from xingyue.contract import HeadFiles
 from xingyue.errors import InvalidRequest
-
 from xingyue_models.efficientnet_lite import TAPS
 from xingyue_models.surface_inspection.geometry import Window, covered
 from xingyue_models.surface_inspection.heads import Taps, WindowAnswer

@@ -6,7 +6,6 @@ import hashlib
 
 from xingyue.contract import RuntimeSpec, WeightResolver
 from xingyue.errors import InvalidRequest
-
 from xingyue_models.images import ImageLimits
 from xingyue_models.surface_inspection.manifest import FAMILY
 from xingyue_models.surface_inspection.request import OPS

@@ -17,6 +17,7 @@ from typing import Any
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+
 from xingyue.errors import InvalidRequest
 
 PAD_VALUE = 127

@@ -12,9 +12,9 @@ from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
+
 from xingyue.contract import HeadFiles
 from xingyue.errors import InvalidRequest
-
 from xingyue_models.surface_inspection.geometry import Window
 from xingyue_models.surface_inspection.manifest import HeadSpec, read_spec
 

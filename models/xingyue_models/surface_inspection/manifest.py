@@ -18,7 +18,6 @@ from typing import Any
 
 from xingyue.contract import HeadFiles
 from xingyue.errors import IntegrityError, InvalidRequest
-
 from xingyue_models.surface_inspection.geometry import Geometry
 
 FAMILY = "surface-inspection"

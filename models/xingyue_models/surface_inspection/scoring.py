@@ -17,6 +17,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
+
 from xingyue.errors import InvalidRequest
 
 STRONGEST = 8

@@ -16,6 +16,7 @@ import numpy as np
 import onnx
 import onnxruntime
 from numpy.typing import NDArray
+
 from xingyue.errors import InvalidRequest
 
 INPUT_NAME = "image"

@@ -10,9 +10,9 @@ from typing import Any
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+
 from xingyue.contract import Head, HeadFiles, Outcome, WorkItem, WorkResult
 from xingyue.errors import Internal, InvalidRequest, XingyueError
-
 from xingyue_models import images
 from xingyue_models.efficientnet_lite import normalise
 from xingyue_models.surface_inspection import geometry, heads

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+
 from xingyue.errors import InvalidRequest
 from xingyue_adapters.surface_inspection.datasets import Sample, discover
 from xingyue_adapters.surface_inspection.split import CALIBRATION, HELD_OUT

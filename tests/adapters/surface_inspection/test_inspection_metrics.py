@@ -3,6 +3,7 @@ from __future__ import annotations
 import math
 
 import pytest
+
 from xingyue_adapters.metrics import Verdicts, auroc, average_precision, cheapest_threshold
 
 

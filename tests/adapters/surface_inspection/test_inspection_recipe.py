@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+
 from xingyue.contract import EvalContext, Outcome, Recipe, WorkItem, WorkResult
 from xingyue.errors import InvalidRequest
 from xingyue_adapters.surface_inspection.recipe import SurfaceInspectionRecipe

@@ -9,6 +9,7 @@ import numpy as np
 import onnxruntime
 import pytest
 import torch
+
 from xingyue_adapters.surface_inspection.augment import UNKNOWN, Labelled, crop, paste
 from xingyue_adapters.surface_inspection.samples import render_tile
 from xingyue_adapters.surface_inspection.training import losses_of

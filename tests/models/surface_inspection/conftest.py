@@ -13,6 +13,7 @@ import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto, helper
+
 from xingyue.contract import HeadFiles, RuntimeSpec
 from xingyue_models.surface_inspection import family
 from xingyue_models.surface_inspection.trunk import SurfaceTrunk

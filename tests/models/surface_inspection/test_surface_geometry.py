@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from xingyue.errors import InvalidRequest
 from xingyue_models.surface_inspection.geometry import (
     PAD_VALUE,

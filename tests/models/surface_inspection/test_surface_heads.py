@@ -8,6 +8,7 @@ from typing import Any
 import onnx
 import pytest
 from onnx import helper
+
 from xingyue.contract import HeadFiles
 from xingyue.errors import IntegrityError, InvalidRequest
 from xingyue_models.surface_inspection.trunk import SurfaceTrunk

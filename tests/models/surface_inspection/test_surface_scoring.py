@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+
 from xingyue.errors import InvalidRequest
 from xingyue_models.surface_inspection.scoring import (
     Calibration,

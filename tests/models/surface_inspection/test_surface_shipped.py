@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+
 from xingyue.contract import WorkItem, WorkResult
 from xingyue_adapters.surface_inspection.samples import DEMO_SEED, render_tile
 from xingyue_models.surface_inspection import family

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
+
 from xingyue.contract import Family, HeadFiles, HeadRef, Trunk, WorkItem, WorkResult
 from xingyue.errors import Internal, InvalidRequest, UnsupportedMedia
 from xingyue_models.surface_inspection.family import SurfaceInspection

@@ -1,0 +1,1 @@
+"""Template detection: the training script, evaluation and samples of ``lighting-defect-detection``."""

@@ -1,0 +1,1 @@
+"""Defect detection on boards, against a template where one is given."""
