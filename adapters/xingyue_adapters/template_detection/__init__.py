@@ -1,1 +1,1 @@
-"""Template detection: the training script, evaluation and samples of ``lighting-defect-detection``."""
+"""Training, augmentation and samples of ``lighting-defect-detection``."""
