@@ -1,4 +1,4 @@
-"""What a manufacturer and an operator do, against the real thing; and what a kill does not break."""
+"""What a manufacturer and an operator do, against the real thing; what a kill does not break."""
 
 from __future__ import annotations
 
@@ -58,6 +58,21 @@ def test_a_tile_gets_its_verdict_and_its_bill(platform: Any, name: str, verdict:
     assert answer.headers["x-xingyue-model"] == "appliance-surface-qc@1"
     assert answer.headers["x-xingyue-cost-micros"] == "1200"
     assert len(_events(platform)) == before + 1
+
+
+def test_a_board_is_compared_with_its_template(platform: Any) -> None:
+    names = {"image": "board-open", "template": "board-template"}
+    files = {
+        part: (f"{name}.png", _tile(platform, name), "image/png") for part, name in names.items()
+    }
+    answer = httpx.post(
+        f"{platform.url}/v1/inspect/lighting-defect-detection",
+        headers=platform.headers(),
+        files=files,
+        timeout=60,
+    )
+    assert answer.status_code == 200, answer.text
+    assert answer.json()["verdict"] == "fail"
 
 
 BAD = [
