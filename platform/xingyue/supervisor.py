@@ -53,7 +53,7 @@ def run_platform(settings: Settings, on_ready: Callable[[], None]) -> None:
         stack.callback(cluster.stop)
         build = functools.partial(_gateway, settings, catalog, access)
         cluster.deploy(settings, catalog, access, build)
-        _wait_ready(settings, stopping)
+        _wait_ready(settings, stopping, cluster.failures)
         if not stopping.is_set():
             on_ready()
         stopping.wait()
@@ -89,7 +89,10 @@ def _gateway(settings: Settings, catalog: Catalog, access: S3Access) -> FastAPI:
     return build_app(services, body_max_bytes=settings.body_max_bytes, stamp_request_id=False)
 
 
-def _wait_ready(settings: Settings, stopping: threading.Event) -> None:
+def _wait_ready(
+    settings: Settings, stopping: threading.Event, failures: Callable[[], dict[str, str]]
+) -> None:
+    """``Internal`` as soon as an application has failed for good, or after the time-out."""
     url = f"http://{settings.host}:{settings.port}/readyz"
     until_s = time.monotonic() + _READY_TIMEOUT_S
     last = "no answer"
@@ -101,6 +104,9 @@ def _wait_ready(settings: Settings, stopping: threading.Event) -> None:
             last = answer.text[:300]
         except httpx.HTTPError as error:
             last = str(error)
+        if failed := failures():
+            reasons = "; ".join(f"{name}: {reason}" for name, reason in failed.items())
+            raise Internal(f"the platform can't start: {reasons}")
         stopping.wait(0.5)
     if not stopping.is_set():
         raise Internal(f"the platform is not ready after {_READY_TIMEOUT_S:g} s: {last}")

@@ -78,6 +78,15 @@ def deploy(
     )
 
 
+def failures() -> dict[str, str]:
+    """Applications that Serve has given up on, and why in its last line of words."""
+    return {
+        name: status.message.strip().splitlines()[-1] if status.message.strip() else status.status
+        for name, status in serve.status().applications.items()
+        if status.status in ("DEPLOY_FAILED", "UNHEALTHY")
+    }
+
+
 def _trunk_application(settings: Settings, catalog: Catalog, name: str, access: S3Access) -> Any:
     spec = catalog.trunks[name]
     config = ReplicaConfig(
