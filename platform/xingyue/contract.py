@@ -17,7 +17,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Literal, Protocol, runtime_checkable
 
 from xingyue.errors import XingyueError
 
@@ -177,4 +177,98 @@ class Recipe(Protocol):
 
     def evaluate(self, context: EvalContext) -> list[EvalTable]:
         """Judge an entry on ``context.data``, on a split that its head was not fitted on."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class DatasetNote:
+    """One finding about a data set, in words that a factory engineer can act on."""
+
+    severity: Literal["error", "warning", "info"]
+    """An ``error`` refuses the training."""
+    code: str
+    """Stable: ``unreadable_file``, ``too_few_samples``, ``duplicates``, ``split_leakage``, ..."""
+    message: str
+    files: tuple[str, ...] = ()
+    """Names of the files concerned, the first few."""
+
+
+@dataclass(frozen=True, slots=True)
+class DatasetReport:
+    """What a data set holds, found before any training."""
+
+    digest: str
+    """``sha256:<hex>`` over names and contents: the version of the data set."""
+    kind: str
+    """``folder-of-classes``, ``masks``, ``coco``, ``voc``, ``yolo``, ``jsonl``, ..."""
+    samples: int
+    classes: Mapping[str, int]
+    notes: tuple[DatasetNote, ...] = ()
+
+    @property
+    def errors(self) -> tuple[DatasetNote, ...]:
+        return tuple(note for note in self.notes if note.severity == "error")
+
+
+@dataclass(frozen=True, slots=True)
+class FitContext:
+    """What a recipe gets to fit a head. Paths are local; ``out`` and ``scratch`` are empty.
+
+    ``data`` holds what the tenant sent: the files of a folder as they are, or a single ``.zip`` or
+    ``.jsonl``. A recipe reads nothing else and writes only below ``out`` and ``scratch``.
+    """
+
+    method: str
+    """One of the recipe's ``methods``."""
+    data: Path
+    validation: Path | None
+    base: HeadFiles | None
+    """The head that the variant starts from; None where the base is its trunk alone."""
+    weights: WeightResolver
+    """The base's trunk: role -> verified file."""
+    runtime: RuntimeSpec
+    hyperparameters: Mapping[str, Any]
+    seed: int
+    out: Path
+    scratch: Path
+    progress: Callable[[str, int, int], None] = lambda stage, done, total: None
+    say: Callable[[str], None] = lambda message: None
+    """A line for the job's events."""
+    check: Callable[[], None] = lambda: None
+    """Raises ``Cancelled`` once the owner has asked to stop. Call it at least every second."""
+
+
+@dataclass(frozen=True, slots=True)
+class FitResult:
+    """``head``: folder with ``manifest.json`` and the files that it pins (``catalog.heads``).
+    ``report``: folder with ``report.json`` and pictures, shown to the owner."""
+
+    head: Path
+    report: Path
+    dataset: DatasetReport
+    metrics: Mapping[str, float]
+    """Measured on the held-out split."""
+    parity: float
+    """Largest difference between trained and exported scores, on held-out samples."""
+    parity_max: float
+    """The stated tolerance: beyond it the platform refuses to publish."""
+
+
+@runtime_checkable
+class TuningRecipe(Recipe, Protocol):
+    """A recipe that can also fit heads on a tenant's own data."""
+
+    methods: Mapping[str, str]
+    """Method's name -> what it needs and makes, in a sentence."""
+
+    def validate(self, data: Path, method: str, scratch: Path) -> DatasetReport:
+        """Judge ``data`` for ``method``. ``InvalidRequest`` where it is no data set at all."""
+        ...
+
+    def fit(self, context: FitContext) -> FitResult:
+        """Train, measure on a held-out split made by group, export, check parity.
+
+        Deterministic for equal data, hyper-parameters and seed. ``InvalidRequest`` names the
+        hyper-parameter or the file at fault; ``Cancelled`` passes through.
+        """
         ...

@@ -12,6 +12,7 @@
     ├── QuotaExhausted            the balance or the budget does not cover the call
     ├── Overloaded                shed before any work was done; safe to retry
     ├── DeadlineExceeded          not answered within the caller's deadline
+    ├── Cancelled                 stopped because its owner asked for it
     └── Internal                  a fault of ours
         ├── IntegrityError        an artefact whose digest is not the pinned one
         ├── MeterUnavailable      usage could not be made durable, so nothing is answered
@@ -103,6 +104,10 @@ class Overloaded(_RetryLater):
 
 class DeadlineExceeded(XingyueError):
     code = "deadline_exceeded"
+
+
+class Cancelled(XingyueError):
+    code = "cancelled"
 
 
 class Internal(XingyueError):

@@ -32,6 +32,7 @@ STATUS: tuple[tuple[type[errors.XingyueError], int, str], ...] = (
     (errors.MeterUnavailable, 503, "overloaded_error"),
     (errors.ReplicaLost, 503, "overloaded_error"),
     (errors.DeadlineExceeded, 504, "timeout_error"),
+    (errors.Cancelled, 409, "invalid_request_error"),
     (errors.IntegrityError, 500, "server_error"),
     (errors.Internal, 500, "server_error"),
 )
