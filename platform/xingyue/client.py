@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Iterator
 from typing import Any
 
 import httpx
@@ -35,6 +37,21 @@ class Client:
         if answer.is_success:
             return answer.json()
         raise _error(answer)
+
+    def stream(self, path: str, body: Any) -> Iterator[dict[str, Any]]:
+        """Events of a server-sent stream, until ``[DONE]``. ``ApiError`` for an answer that is
+        not 2xx, and for an error within the stream."""
+        with self._http.stream("POST", path, json=body) as answer:
+            if not answer.is_success:
+                answer.read()
+                raise _error(answer)
+            for line in answer.iter_lines():
+                if not line.startswith("data: ") or line == "data: [DONE]":
+                    continue
+                event = json.loads(line.removeprefix("data: "))
+                if fault := event.get("error"):
+                    raise ApiError(fault["message"], code=fault["code"], param=fault["param"])
+                yield event
 
     def get(self, path: str, **params: Any) -> Any:
         given = {name: value for name, value in params.items() if value is not None}

@@ -7,6 +7,7 @@ import sys
 import typer
 
 from xingyue.cli import admin, lifecycle, models
+from xingyue.cli.call import call
 from xingyue.cli.output import errors
 from xingyue.errors import XingyueError
 
@@ -22,7 +23,7 @@ for command in (
     lifecycle.up,
     lifecycle.down,
     lifecycle.status,
-    models.call,
+    call,
     models.catalog,
     models.usage,
 ):

@@ -1,9 +1,7 @@
-"""``call``, ``catalog``, ``eval``, ``usage``: what a manufacturer and a vendor use."""
+"""``catalog``, ``eval``, ``usage``: what a manufacturer and a vendor use."""
 
 from __future__ import annotations
 
-import base64
-import mimetypes
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -17,44 +15,6 @@ from xingyue.cli.output import Json, console, emit_json, emit_rows, errors
 from xingyue.errors import InvalidRequest
 from xingyue.settings import Settings
 from xingyue.units import format_cny
-
-_File = Annotated[Path, typer.Argument(exists=True, dir_okay=False, readable=True)]
-
-
-def call(
-    model: str,
-    image: _File,
-    template: Annotated[Path | None, typer.Option(exists=True, dir_okay=False)] = None,
-    heatmap: Annotated[Path | None, typer.Option(help="Write the overlay to this PNG.")] = None,
-    threshold: Annotated[float | None, typer.Option(help="Instead of the model's own.")] = None,
-    as_json: Json = False,
-) -> None:
-    """Inspect an image."""
-    files = {"image": _part(image)}
-    if template is not None:
-        files["template"] = _part(template)
-    params: dict[str, Any] = {"heatmap": int(heatmap is not None)}
-    if threshold is not None:
-        params["threshold"] = threshold
-    answer = access.caller().request("POST", f"/v1/inspect/{model}", files=files, params=params)
-    overlay = answer.pop("heatmap", None)
-    if heatmap is not None and overlay:
-        heatmap.write_bytes(base64.b64decode(overlay))
-    if as_json:
-        emit_json(answer)
-        return
-    cost = format_cny(answer["usage"]["cost_micros"])
-    console.print(
-        f"[bold]{answer['verdict']}[/]  score {answer['score']} (threshold {answer['threshold']})"
-        f"  {cost}"
-    )
-    if answer["defects"]:
-        emit_rows(answer["defects"], ["label", "score", "box"], as_json=False)
-
-
-def _part(path: Path) -> tuple[str, bytes, str]:
-    kind = mimetypes.guess_type(path.name)[0] or "application/octet-stream"
-    return path.name, path.read_bytes(), kind
 
 
 def catalog(
@@ -74,7 +34,7 @@ def catalog(
     rows = [
         entry
         | {
-            "title": f"{entry['card']['title']} {entry['card']['title_zh']}",
+            "title": entry["card"]["title_zh"],
             "price": f"{format_cny(entry['price']['amount_micros'])} / "
             f"{entry['price']['per']} {entry['price']['unit']}",
             "commercial": "yes" if entry["licences"]["commercial_use"] else "no",

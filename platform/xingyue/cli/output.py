@@ -27,7 +27,10 @@ def emit_rows(
     if as_json:
         emit_json(rows)
         return
-    table = Table(*columns, title=title or None)
+    table = Table(title=title or None)
+    for column in columns:
+        # What identifies a row is wrapped, never cut: it is there to be copied.
+        table.add_column(column, overflow="fold", no_wrap=column in ("id", "model"))
     for row in rows:
         table.add_row(*("" if row.get(name) is None else str(row[name]) for name in columns))
     console.print(table)
