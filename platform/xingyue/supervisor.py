@@ -38,7 +38,7 @@ def run_platform(settings: Settings, on_ready: Callable[[], None]) -> None:
     """Blocks until SIGTERM or SIGINT, then stops what it started. ``on_ready`` is called once
     every entry answers. Raises ``XingyueError`` if something can't start."""
     settings = settings.resolved()
-    environment.prepare(os.environ, haproxy=settings.haproxy)
+    environment.prepare(os.environ, home=settings.home, haproxy=settings.haproxy)
     # Imported late: Ray reads its switches on import.
     from xingyue.serving import cluster
 

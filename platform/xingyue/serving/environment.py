@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
+import os
+import socket
+import tempfile
 from collections.abc import MutableMapping
+from pathlib import Path
 
 FIXED = {
     # No usage reports leave the machine.
@@ -20,8 +25,37 @@ FIXED = {
 }
 
 
-def prepare(environment: MutableMapping[str, str], *, haproxy: bool) -> None:
-    """Set what is not set: an operator's own choice wins."""
+def prepare(environment: MutableMapping[str, str], *, home: Path, haproxy: bool) -> None:
+    """Set what is not set: an operator's own choice wins.
+
+    ``home`` keeps platforms on one machine apart: HAProxy's files and side ports are its own, where
+    Ray's defaults are one set for the whole machine.
+    """
     for name, value in FIXED.items():
         environment.setdefault(name, value)
     environment.setdefault("RAY_SERVE_ENABLE_HA_PROXY", "1" if haproxy else "0")
+    if haproxy:
+        for name, value in _haproxy_files(home).items():
+            environment.setdefault(name, value)
+        for name in ("RAY_SERVE_HAPROXY_METRICS_PORT", "RAY_SERVE_HAPROXY_STATS_PORT"):
+            environment.setdefault(name, str(_free_port()))
+
+
+def _haproxy_files(home: Path) -> dict[str, str]:
+    # Not under home: the path of a Unix socket may have 107 bytes at most.
+    name = hashlib.sha256(str(home.resolve()).encode()).hexdigest()[:12]
+    folder = Path(tempfile.gettempdir()) / f"xingyue-{os.getuid()}-{name}"
+    folder.mkdir(mode=0o700, exist_ok=True)
+    return {
+        "RAY_SERVE_HAPROXY_CONFIG_FILE_LOC": str(folder / "haproxy.cfg"),
+        "RAY_SERVE_HAPROXY_SOCKET_PATH": str(folder / "admin.sock"),
+        "RAY_SERVE_HAPROXY_SERVER_STATE_BASE": str(folder),
+        "RAY_SERVE_HAPROXY_SERVER_STATE_FILE": str(folder / "server-state"),
+    }
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
