@@ -7,9 +7,11 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
+import httpx
 import pytest
 
 ROOT = Path(__file__).parents[2]
@@ -20,11 +22,68 @@ class Running:
     url: str
     key: str
     admin_key: str
-    pid: int
     home: Path
+    environment: dict[str, str]
+
+    @property
+    def pid(self) -> int:
+        return int((self.home / "platform.pid").read_text().split()[0])
 
     def headers(self, key: str | None = None) -> dict[str, str]:
         return {"authorization": f"Bearer {key or self.key}"}
+
+    def sample(self, name: str) -> bytes:
+        return (self.home / "samples" / f"{name}.png").read_bytes()
+
+    def xingyue(self, *arguments: str, timeout_s: float = 420) -> subprocess.CompletedProcess[str]:
+        """Run the CLI against this platform."""
+        return subprocess.run(
+            [sys.executable, "-m", "xingyue.cli.main", *arguments],
+            env=self.environment,
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            timeout=timeout_s,
+        )
+
+    def events(self) -> list[dict[str, Any]]:
+        """All usage events of the demo tenant, by the cursor."""
+        found: list[dict[str, Any]] = []
+        cursor = "0"
+        while True:
+            page = httpx.get(
+                f"{self.url}/v1/usage/events?limit=500&cursor={cursor}",
+                headers=self.headers(),
+                timeout=30,
+            )
+            assert page.status_code == 200, page.text
+            if not page.json():
+                return found
+            found += page.json()
+            cursor = page.headers["x-xingyue-cursor"]
+
+    def replica_pids(self, application: str) -> list[int]:
+        """Serve replicas of an application below the platform's process, by walking /proc."""
+        parents: dict[int, int] = {}
+        names: dict[int, str] = {}
+        for entry in Path("/proc").iterdir():
+            if entry.name.isdigit():
+                try:
+                    stat = (entry / "stat").read_text().rpartition(")")[2].split()
+                    command = (entry / "cmdline").read_bytes().decode(errors="replace")
+                except (FileNotFoundError, ProcessLookupError):
+                    continue
+                parents[int(entry.name)], names[int(entry.name)] = int(stat[1]), command
+
+        def ours(pid: int) -> bool:
+            while pid > 1:
+                if pid == self.pid:
+                    return True
+                pid = parents.get(pid, 0)
+            return False
+
+        wanted = f"ServeReplica:{application}:"
+        return [pid for pid, name in names.items() if wanted in name and ours(pid)]
 
 
 def _free_port() -> int:
@@ -47,19 +106,16 @@ def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
         "XINGYUE_S3_PORT": str(_free_port()),
     }
     environment.pop("XINGYUE_URL", None)
-    command = [sys.executable, "-m", "xingyue.cli.main"]
-    up = subprocess.run(
-        [*command, "up"], env=environment, cwd=ROOT, capture_output=True, text=True, timeout=420
-    )
+    running = Running("", "", "", home, environment)
+    up = running.xingyue("up")
     try:
         assert up.returncode == 0, up.stdout + up.stderr
         pairs = dict(line.split("=", 1) for line in (home / "demo.env").read_text().splitlines())
-        yield Running(
-            pairs["XINGYUE_URL"],
-            pairs["XINGYUE_API_KEY"],
-            pairs["XINGYUE_ADMIN_KEY"],
-            int((home / "platform.pid").read_text().split()[0]),
-            home,
+        yield replace(
+            running,
+            url=pairs["XINGYUE_URL"],
+            key=pairs["XINGYUE_API_KEY"],
+            admin_key=pairs["XINGYUE_ADMIN_KEY"],
         )
     finally:
-        subprocess.run([*command, "down"], env=environment, cwd=ROOT, timeout=120, check=False)
+        running.xingyue("down", timeout_s=120)
