@@ -1,6 +1,7 @@
-"""Training samples: crops of real, painted and clean boards, as a camera might have seen them.
+"""Training samples: crops of real boards and of defect-free ones, most of them with more defects
+painted on, mostly as an AOI machine sees them and sometimes as a camera does.
 
-A sample is the (4, size, size) float32 input of the trunk (see
+A sample is the (6, size, size) float32 input of the trunk (see
 ``xingyue_models.template_detection.inputs``) with its boxes in pixels of the crop and its labels.
 """
 
@@ -12,11 +13,11 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from xingyue_adapters.template_detection.photograph import photograph, ragged_edges
 from xingyue_adapters.template_detection.synthesis import paint_defects
-from xingyue_models.template_detection.inputs import stack_planes
+from xingyue_models.template_detection.inputs import Plane, stack_planes
 
 Grey = NDArray[np.uint8]
-Plane = NDArray[np.float32]
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,15 +34,19 @@ class Example:
 class AugmentSettings:
     """Shares (0 to 1) and ranges of what is done to a sample."""
 
-    size: int = 320
-    painted_share: float = 0.22
-    clean_share: float = 0.08
-    no_template_share: float = 0.35
-    rescale_share: float = 0.4
-    misalign_share: float = 0.6
-    shift_max_px: float = 3.0
-    rotation_max_deg: float = 0.5
-    photo_share: float = 0.5
+    size: int = 256
+    board_share: float = 0.2
+    """Defect-free boards; the rest are real pairs."""
+    painted_share: float = 0.6
+    painted_max: int = 5
+    on_defect_share: float = 0.6
+    """Crops that are laid over a marked defect; the rest lie anywhere."""
+    no_template_share: float = 0.2
+    rescale_share: float = 0.35
+    misalign_share: float = 0.4
+    shift_max_px: float = 2.5
+    rotation_deviation_deg: float = 0.2
+    photo_share: float = 0.2
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,60 +59,89 @@ class Sample:
 def make_sample(
     example: Example, board: Grey, settings: AugmentSettings, rng: np.random.Generator
 ) -> Sample:
-    """One sample of ``example``, or of the defect-free ``board`` with painted or no defects."""
-    draw = rng.random()
-    if draw < settings.painted_share + settings.clean_share:
-        count = int(rng.integers(6, 22)) if draw < settings.painted_share else 0
-        painted, boxes, labels = paint_defects(board, count, rng)
-        if rng.random() < 0.7:
-            painted = _ragged_edges(painted, rng)
-        example = Example(painted, board, boxes, labels)
-    image, template, boxes, labels = _crop(example, settings, rng)
+    """One sample of ``example``, or of the defect-free ``board``."""
+    bare = rng.random() < settings.board_share
+    if bare:
+        nothing = np.zeros((0, 4), np.float32), np.zeros(0, np.int64)
+        example = Example(board, board, *nothing)
+    scale = float(rng.uniform(0.8, 1.3)) if rng.random() < settings.rescale_share else 1.0
+    part = _cut(example, round(settings.size / scale), settings, rng)
+    if rng.random() < settings.painted_share:
+        part = _paint(part, int(rng.integers(1, settings.painted_max + 1)), rng)
+    if bare and rng.random() < 0.7:
+        part = Example(ragged_edges(part.image, rng), part.template, part.boxes, part.labels)
+    image, template, boxes = _resize(part, settings, rng)
     image, template, boxes = _turn(image, template, boxes, rng)
     if rng.random() < settings.photo_share:
-        image, template = _photograph(image, template, rng)
+        image, template = photograph(image, template, rng)
     used = None if rng.random() < settings.no_template_share else template
-    return Sample(stack_planes(image, used), boxes, labels)
+    return Sample(stack_planes(image, used), boxes, part.labels)
 
 
-def _crop(
-    example: Example, settings: AugmentSettings, rng: np.random.Generator
-) -> tuple[Plane, Plane, NDArray[np.float32], NDArray[np.int64]]:
-    """A rescaled crop of both; the template a little off, as registration leaves it."""
-    size = settings.size
-    scale = float(rng.uniform(0.75, 1.35)) if rng.random() < settings.rescale_share else 1.0
+def _cut(
+    example: Example, side: int, settings: AugmentSettings, rng: np.random.Generator
+) -> Example:
+    """A square of the pair; boxes of which half is seen, clipped to it."""
     height, width = example.image.shape
-    left = float(rng.integers(0, max(1, int(width - size / scale) + 1)))
-    top = float(rng.integers(0, max(1, int(height - size / scale) + 1)))
-    move = np.array([[scale, 0, -left * scale], [0, scale, -top * scale]], np.float64)
-    smaller = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
-    image = cv2.warpAffine(
-        example.image, move, (size, size), flags=smaller, borderMode=cv2.BORDER_REPLICATE
+    corner = rng.integers(0, (max(1, width - side + 1), max(1, height - side + 1)))
+    if len(example.boxes) and rng.random() < settings.on_defect_share:
+        box = example.boxes[int(rng.integers(len(example.boxes)))]
+        centre = (box[:2] + box[2:]) / 2
+        corner = np.rint(centre - side * rng.uniform(0.15, 0.85, 2)).astype(int)
+        corner = corner.clip(0, (max(0, width - side), max(0, height - side)))
+    left, top = (int(value) for value in corner)
+    window = np.s_[top : top + side, left : left + side]
+    boxes = example.boxes - np.array([left, top, left, top], np.float32)
+    clipped = boxes.clip(0, side)
+    area = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
+    seen = (clipped[:, 2] - clipped[:, 0]) * (clipped[:, 3] - clipped[:, 1])
+    kept = seen >= 0.5 * area
+    return Example(
+        example.image[window], example.template[window], clipped[kept], example.labels[kept]
     )
-    template_move = move.copy()
+
+
+def _paint(part: Example, count: int, rng: np.random.Generator) -> Example:
+    painted, boxes, labels = paint_defects(part.image, count, rng, part.boxes)
+    return Example(
+        painted,
+        part.template,
+        np.concatenate([part.boxes, boxes]),
+        np.concatenate([part.labels, labels]),
+    )
+
+
+def _resize(
+    part: Example, settings: AugmentSettings, rng: np.random.Generator
+) -> tuple[Plane, Plane, NDArray[np.float32]]:
+    """Both at the sample's size; the template a little off, as registration leaves it."""
+    size = settings.size
+    scale = size / part.image.shape[0]
+    image, template = part.image, part.template
+    if image.shape[0] != size:
+        way = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
+        image = np.asarray(cv2.resize(image, (size, size), interpolation=way), np.uint8)
+        template = np.asarray(cv2.resize(template, (size, size), interpolation=way), np.uint8)
     if rng.random() < settings.misalign_share:
-        angle = float(rng.normal(0, settings.rotation_max_deg / 2))
-        shift = rng.uniform(-settings.shift_max_px, settings.shift_max_px, 2)
-        turn = np.vstack([cv2.getRotationMatrix2D((size / 2, size / 2), angle, 1.0), [0, 0, 1]])
-        turn[:2, 2] += shift
-        template_move = (turn @ np.vstack([move, [0, 0, 1]]))[:2]
-    # Where the template has no pixels the image's own stand in, as in serving.
-    template = image.copy()
-    cv2.warpAffine(
-        example.template,
-        template_move,
-        (size, size),
-        dst=template,
-        flags=cv2.INTER_LINEAR,
-        borderMode=cv2.BORDER_TRANSPARENT,
-    )
-    boxes = (example.boxes - np.array([left, top, left, top], np.float32)) * scale
-    clipped = boxes.clip(0, size)
-    area = np.maximum((boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1]), 1e-6)
-    seen = (clipped[:, 2] - clipped[:, 0]) * (clipped[:, 3] - clipped[:, 1]) / area
-    kept = seen >= 0.5
+        angle = float(rng.normal(0, settings.rotation_deviation_deg))
+        move = cv2.getRotationMatrix2D((size / 2, size / 2), angle, 1.0)
+        move[:, 2] += rng.uniform(-settings.shift_max_px, settings.shift_max_px, 2)
+        # Where the template has no pixels the image's own stand in, as in serving.
+        moved = image.copy()
+        cv2.warpAffine(
+            template,
+            move,
+            (size, size),
+            dst=moved,
+            flags=cv2.INTER_LINEAR,
+            borderMode=cv2.BORDER_TRANSPARENT,
+        )
+        template = moved
+    if rng.random() < 0.7:
+        # Binarised again, as the boards of an AOI machine are.
+        image, template = (np.where(p > 127, 255, 0).astype(np.uint8) for p in (image, template))
     planes = (image.astype(np.float32) / 255, template.astype(np.float32) / 255)
-    return *planes, clipped[kept].astype(np.float32), example.labels[kept]
+    return *planes, (part.boxes * scale).astype(np.float32)
 
 
 def _turn(
@@ -125,32 +159,3 @@ def _turn(
         image, template = image[::-1], template[::-1]
         boxes = np.stack([boxes[:, 0], size - boxes[:, 3], boxes[:, 2], size - boxes[:, 1]], 1)
     return np.ascontiguousarray(image), np.ascontiguousarray(template), boxes
-
-
-def _photograph(image: Plane, template: Plane, rng: np.random.Generator) -> tuple[Plane, Plane]:
-    """Grey levels, uneven light, blur and noise: mostly shared, a little of each one's own."""
-    dark, light = rng.uniform(0, 0.22), rng.uniform(0.78, 1.0)
-    sigma = float(rng.uniform(0, 1.3))
-    results = []
-    for plane in (image, template):
-        own_dark, own_light = dark + rng.normal(0, 0.02), light + rng.normal(0, 0.02)
-        changed = own_dark + (own_light - own_dark) * plane
-        if sigma > 0.3:
-            changed = cv2.GaussianBlur(changed, (0, 0), sigma + float(rng.uniform(0, 0.3)))
-        if rng.random() < 0.5:
-            coarse = rng.normal(0, 0.06, (5, 5)).astype(np.float32)
-            changed = changed + cv2.resize(coarse, plane.shape[::-1], interpolation=cv2.INTER_CUBIC)
-        if rng.random() < 0.6:
-            deviation = float(rng.uniform(0, 0.07))
-            changed = changed + deviation * rng.standard_normal(plane.shape, np.float32)
-        results.append(np.clip(changed, 0, 1).astype(np.float32))
-    return results[0], results[1]
-
-
-def _ragged_edges(board: Grey, rng: np.random.Generator) -> Grey:
-    """Edges as etching and thresholding leave them, so that a template is never pixel-exact."""
-    noise = rng.standard_normal(board.shape, np.float32)
-    noise = cv2.GaussianBlur(noise, (0, 0), float(rng.uniform(1.0, 2.5)))
-    noise *= float(rng.uniform(0.05, 0.3)) / max(float(noise.std()), 1e-6)
-    soft = cv2.GaussianBlur(board.astype(np.float32) / 255, (0, 0), 1.2)
-    return np.where(soft + noise.clip(-0.45, 0.45) > 0.5, 255, 0).astype(np.uint8)

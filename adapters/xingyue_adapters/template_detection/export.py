@@ -1,6 +1,6 @@
 """Exports a trained detector: trunk and head as ONNX, with parity, threshold and manifest.
 
-    python -m xingyue_adapters.template_detection.export --run build/led \\
+    python -m xingyue_adapters.template_detection.export --data ../shared/data --run build/led \\
         --out models/xingyue_models/template_detection
 """
 
@@ -17,14 +17,23 @@ import onnxruntime
 import torch
 from safetensors.torch import load_file
 
-from xingyue_adapters.template_detection.dataset import LABELS
+from xingyue.contract import HeadFiles
+from xingyue_adapters.template_detection.dataset import (
+    LABELS,
+    find_folder,
+    read_pairs,
+    split_pairs,
+)
 from xingyue_adapters.template_detection.network import Detector
+from xingyue_adapters.template_detection.threshold import choose_threshold
+from xingyue_adapters.template_detection.train import split_tuning
+from xingyue_models.template_detection.inputs import PLANES
 
 PARITY_MAX = 1e-3
 MODEL = "lighting-defect-detection"
 
 
-def export(run: Path, out: Path, threshold: float) -> None:
+def export(run: Path, out: Path, data: Path) -> None:
     """Write ``trunk/board-trunk.onnx`` and ``heads/<model>/1``; refuse a difference to torch."""
     torch.set_num_threads(1)
     model = Detector(len(LABELS))
@@ -34,7 +43,7 @@ def export(run: Path, out: Path, threshold: float) -> None:
     folder = out / "heads" / MODEL / "1"
     trunk_path.parent.mkdir(parents=True, exist_ok=True)
     folder.mkdir(parents=True, exist_ok=True)
-    planes = torch.randn(2, 4, 64, 96)
+    planes = torch.randn(2, PLANES, 64, 96)
     features, deep = model.trunk(planes)
     space = {0: "n", 2: "h", 3: "w"}
     with warnings.catch_warnings():
@@ -55,12 +64,14 @@ def export(run: Path, out: Path, threshold: float) -> None:
         "format_version": 1,
         "kind": "dense-box-onnx",
         "labels": list(LABELS),
-        "threshold": threshold,
+        "threshold": 0.5,
         "files": {"head.onnx": _digest(folder / "head.onnx")},
         "trunk": {"sha256": _digest(trunk_path)},
         "training": json.loads((run / "run.json").read_text()),
         "licence": {"training_data": "DeepPCB: research only", "commercial_use": False},
     }
+    _, tuning = split_tuning(split_pairs(read_pairs(find_folder(data)))[0])
+    manifest["threshold"] = choose_threshold(trunk_path, HeadFiles(folder, manifest), tuning)
     (folder / "manifest.json").write_text(json.dumps(manifest, indent=2) + "\n")
     print("trunk", trunk_path.stat().st_size, _digest(trunk_path))
     print("manifest", _digest(folder / "manifest.json"))
@@ -85,9 +96,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--run", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--threshold", type=float, default=0.4)
+    parser.add_argument("--data", type=Path, default=Path("../shared/data"))
     arguments = parser.parse_args()
-    export(arguments.run, arguments.out, arguments.threshold)
+    export(arguments.run, arguments.out, arguments.data)
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
 """The network that is trained: a small residual trunk and a dense box head.
 
-    (n, 4, h, w)  image, template, difference, flag
+    (n, 6, h, w)  the planes of xingyue_models.template_detection.inputs
       -> stride 4 -> stride 8 -> stride 16 -> fused back to stride 8
-    f8 (n, 64, h/8, w/8), f16 (n, 96, h/16, w/16)
+    f8 (n, 64, h/8, w/8), f16 (n, 128, h/16, w/16)
     head on f8: 6 centre heatmaps (logits) and 4 distances to the box's sides, in strides
 
 Trained from scratch; nothing of it comes from elsewhere. The dense head follows CenterNet's
@@ -15,10 +15,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from xingyue_models.template_detection.inputs import PLANES
+
 STRIDE = 8
-FINE_CHANNELS = 24
+FINE_CHANNELS = 32
 FEATURE_CHANNELS = 64
-DEEP_CHANNELS = 96
+DEEP_CHANNELS = 128
 HIDDEN_CHANNELS = 64
 _PRIOR = 0.01
 
@@ -46,13 +48,13 @@ class Residual(nn.Module):
 
 
 class TrunkNetwork(nn.Module):
-    """(n, 4, h, w) -> f8, f16; h and w divisible by 16."""
+    """(n, 6, h, w) -> f8, f16; h and w divisible by 16."""
 
     def __init__(self) -> None:
         super().__init__()
         middle = FINE_CHANNELS * 2
         # Space-to-depth first: four times fewer positions at the only level that is memory-bound.
-        self.stride4 = nn.Sequential(_conv(4 * 4, FINE_CHANNELS, 2), Residual(FINE_CHANNELS))
+        self.stride4 = nn.Sequential(_conv(4 * PLANES, FINE_CHANNELS, 2), Residual(FINE_CHANNELS))
         self.stride8 = nn.Sequential(
             _conv(FINE_CHANNELS, middle, 2), Residual(middle), Residual(middle)
         )

@@ -26,35 +26,41 @@ _KINDS = {
 }
 _WINDOW = 56
 _ATTEMPTS = 12
-# The margins that DeepPCB's annotators leave around the changed pixels (measured medians).
-_MARGIN_MIN, _MARGIN_MAX = 11, 8
+# Pixels that DeepPCB's boxes leave before and after the changed pixels: medians over the fitted
+# groups. The strokes drawn across an edge reach beyond what they change, hence more for those.
+_MARGINS = {_CUT: (12, 10), _BITE: (11, 9), _HOLE: (10, 9)}
 
 
 def paint_defects(
-    board: NDArray[np.uint8], count: int, rng: np.random.Generator
+    board: NDArray[np.uint8],
+    count: int,
+    rng: np.random.Generator,
+    taken: NDArray[np.float32] | None = None,
 ) -> tuple[NDArray[np.uint8], NDArray[np.float32], NDArray[np.int64]]:
-    """A copy of ``board`` (dark copper) with up to ``count`` defects, their boxes and labels."""
+    """A copy of ``board`` (dark copper) with up to ``count`` defects, their boxes and labels.
+
+    ``taken`` (n, 4): boxes that the defects keep clear of. The board needs 57 pixels a side.
+    """
     copper = board < 128
+    height, width = board.shape
     changed: list[tuple[Mask, int, int, bool]] = []
     boxes: list[list[float]] = []
     labels: list[int] = []
     occupied = np.zeros_like(copper)
+    for left, top, right, bottom in () if taken is None else taken.astype(int).clip(0):
+        occupied[top:bottom, left:right] = True
     for _ in range(count):
         label = int(rng.integers(len(LABELS)))
         kind, inverted = _KINDS[LABELS[label]]
-        found = _find_patch(copper ^ inverted, occupied, kind, rng)
+        found = _find_patch(copper ^ inverted, occupied, kind, inverted, rng)
         if found is None:
             continue
         patch, x, y = found
         ys, xs = np.nonzero(patch)
-        boxes.append(
-            [
-                float(max(x + xs.min() - _MARGIN_MIN, 0)),
-                float(max(y + ys.min() - _MARGIN_MIN, 0)),
-                float(min(x + xs.max() + 1 + _MARGIN_MAX, board.shape[1])),
-                float(min(y + ys.max() + 1 + _MARGIN_MAX, board.shape[0])),
-            ]
-        )
+        before, after = _MARGINS[kind]
+        left, top = x + int(xs.min()) - before, y + int(ys.min()) - before
+        right, bottom = x + int(xs.max()) + 1 + after, y + int(ys.max()) + 1 + after
+        boxes.append([max(left, 0), max(top, 0), min(right, width), min(bottom, height)])
         labels.append(label)
         changed.append((patch, x, y, inverted))
         occupied[y : y + _WINDOW, x : x + _WINDOW] = True
@@ -65,7 +71,7 @@ def paint_defects(
 
 
 def _find_patch(
-    solid: Mask, occupied: Mask, kind: str, rng: np.random.Generator
+    solid: Mask, occupied: Mask, kind: str, inverted: bool, rng: np.random.Generator
 ) -> tuple[Mask, int, int] | None:
     """The pixels to take from ``solid`` in a window, with the window's corner; None if unlucky."""
     height, width = solid.shape
@@ -82,7 +88,7 @@ def _find_patch(
         if shape is None:
             continue
         patch = shape & window
-        if patch.sum() >= 12 and _has_topology(window, patch, kind):
+        if patch.sum() >= 12 and _has_topology(window, patch, kind, inverted):
             return patch, x, y
     return None
 
@@ -156,12 +162,13 @@ def _crossing_angle(window: Mask, centre: tuple[int, int]) -> float | None:
     return best
 
 
-def _has_topology(window: Mask, patch: Mask, kind: str) -> bool:
+def _has_topology(window: Mask, patch: Mask, kind: str, inverted: bool) -> bool:
     before = _parts(window)
     after = _parts(window & ~patch)
     touches_edge = bool((cv2.dilate(patch.astype(np.uint8), np.ones((5, 5))) > 0)[~window].any())
     if kind == _CUT:
-        return after > before
+        # A band across a conductor's own hole parts the ground, but shorts nothing.
+        return after > before and (not inverted or _parts(~window) > _parts(~window | patch))
     if kind == _BITE:
         return after == before and touches_edge and _parts(~window) == _parts(~window | patch)
     return not touches_edge

@@ -12,10 +12,11 @@ from __future__ import annotations
 
 import argparse
 import copy
+import itertools
 import json
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
@@ -48,7 +49,7 @@ TUNE_EVERY = 12
 """Every twelfth image of the fitted groups is kept back to choose the threshold on."""
 
 _RENDERED_BOARDS = 60
-_AVERAGE_DECAY = 0.995
+_AVERAGE_DECAY = 0.998
 
 
 def split_tuning(fitted: Sequence[BoardPair]) -> tuple[list[BoardPair], list[BoardPair]]:
@@ -66,7 +67,7 @@ def load_example(pair: BoardPair) -> Example:
 def collate(
     samples: Sequence[Sample],
 ) -> tuple[torch.Tensor, tuple[torch.Tensor, torch.Tensor, torch.Tensor]]:
-    """(n, 4, h, w) input, and the targets of ``make_targets``."""
+    """(n, 6, h, w) input, and the targets of ``make_targets``."""
     size = samples[0].planes.shape[1:]
     targets = make_targets(
         [sample.boxes for sample in samples],
@@ -92,52 +93,18 @@ def update_average(average: torch.nn.Module, model: torch.nn.Module, step: int) 
 
 def train(arguments: argparse.Namespace) -> None:
     torch.manual_seed(arguments.seed)
-    torch.set_num_threads(2)
+    torch.set_num_threads(1)
     cv2.setNumThreads(1)
-    rng = np.random.default_rng(arguments.seed)
-    settings = AugmentSettings(size=arguments.crop)
     fitted, held = split_pairs(read_pairs(find_folder(arguments.data)))
     to_fit, _ = split_tuning(fitted)
-    examples = [load_example(pair) for pair in to_fit]
-    boards = [example.template for example in examples]
-    boards += [render_board(1000 + n) for n in range(_RENDERED_BOARDS)]
+    settings = AugmentSettings()
+    samples = _draw_samples(to_fit, settings, np.random.default_rng(arguments.seed))
     model = Detector(len(LABELS))
     if arguments.init is not None:
         model.load_state_dict(load_file(arguments.init))
-    model.train()
+    model.train().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     average = copy.deepcopy(model).eval()
-    optimiser = torch.optim.AdamW(model.parameters(), lr=arguments.rate, weight_decay=1e-3)
     arguments.out.mkdir(parents=True, exist_ok=True)
-    started = time.monotonic()
-    order: list[int] = []
-    running = np.zeros(2)
-    for step in range(arguments.steps):
-        warm = min(1.0, (step + 1) / 60)
-        cosine = 0.5 * (1 + math.cos(math.pi * step / arguments.steps))
-        for group in optimiser.param_groups:
-            group["lr"] = arguments.rate * warm * max(cosine, 0.01)
-        samples = []
-        for _ in range(arguments.batch):
-            order = order or rng.permutation(len(examples)).tolist()
-            board = boards[int(rng.integers(len(boards)))]
-            samples.append(make_sample(examples[order.pop()], board, settings, rng))
-        inputs, targets = collate(samples)
-        heat_loss, box_loss = detection_loss(model(inputs), *targets)
-        optimiser.zero_grad(set_to_none=True)
-        (heat_loss + box_loss).backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 10.0)
-        optimiser.step()
-        update_average(average, model, step)
-        running = 0.95 * running + 0.05 * np.array([heat_loss.item(), box_loss.item()])
-        if (step + 1) % 50 == 0 or step + 1 == arguments.steps:
-            elapsed = time.monotonic() - started
-            mean = running / (1 - 0.95 ** (step + 1))
-            print(
-                f"step {step + 1}/{arguments.steps}  heat {mean[0]:.3f}  box {mean[1]:.3f}  "
-                f"{elapsed:.0f} s",
-                flush=True,
-            )
-            save_file(average.state_dict(), arguments.out / "last.safetensors")
     run = {
         "seed": arguments.seed,
         "steps": arguments.steps,
@@ -151,6 +118,54 @@ def train(arguments: argparse.Namespace) -> None:
         "dataset": dataset_digest(to_fit),
     }
     (arguments.out / "run.json").write_text(json.dumps(run, indent=2) + "\n")
+    _fit(model, average, samples, arguments)
+
+
+def _draw_samples(
+    pairs: Sequence[BoardPair], settings: AugmentSettings, rng: np.random.Generator
+) -> Iterator[Sample]:
+    """Without end: every pair once before any comes again, a board at random beside it."""
+    examples = [load_example(pair) for pair in pairs]
+    boards = [example.template for example in examples]
+    boards += [render_board(1000 + n) for n in range(_RENDERED_BOARDS)]
+    while True:
+        for index in rng.permutation(len(examples)):
+            board = boards[int(rng.integers(len(boards)))]
+            yield make_sample(examples[index], board, settings, rng)
+
+
+def _fit(
+    model: Detector, average: Detector, samples: Iterator[Sample], arguments: argparse.Namespace
+) -> None:
+    """AdamW in bfloat16, a short warm-up, then half a cosine; the average is written as it goes."""
+    optimiser = torch.optim.AdamW(model.parameters(), lr=arguments.rate, weight_decay=1e-3)
+    started = time.monotonic()
+    running = np.zeros(2)
+    for step in range(arguments.steps):
+        warm = min(1.0, (step + 1) / 100)
+        cosine = 0.5 * (1 + math.cos(math.pi * step / arguments.steps))
+        for group in optimiser.param_groups:
+            group["lr"] = arguments.rate * warm * max(cosine, 0.01)
+        inputs, targets = collate(list(itertools.islice(samples, arguments.batch)))
+        inputs = inputs.to(memory_format=torch.channels_last)
+        with torch.autocast("cpu", torch.bfloat16):
+            output = model(inputs)
+        heat_loss, box_loss = detection_loss(output.float(), *targets)
+        optimiser.zero_grad(set_to_none=True)
+        (heat_loss + box_loss).backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 10.0)
+        optimiser.step()
+        update_average(average, model, step)
+        running = 0.98 * running + 0.02 * np.array([heat_loss.item(), box_loss.item()])
+        if (step + 1) % 100 == 0 or step + 1 == arguments.steps:
+            mean = running / (1 - 0.98 ** (step + 1))
+            print(
+                f"step {step + 1}/{arguments.steps}  heat {mean[0]:.3f}  box {mean[1]:.3f}  "
+                f"{time.monotonic() - started:.0f} s",
+                flush=True,
+            )
+            state = {name: value.contiguous() for name, value in average.state_dict().items()}
+            save_file(state, arguments.out / "last.safetensors")
 
 
 def main() -> None:
@@ -159,7 +174,6 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--steps", type=int, default=1600)
     parser.add_argument("--batch", type=int, default=16)
-    parser.add_argument("--crop", type=int, default=320)
     parser.add_argument("--rate", type=float, default=2e-3)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--init", type=Path, default=None)

@@ -1,16 +1,20 @@
-"""The trunk's input planes: image, template, their difference, and whether there is a template.
+"""The trunk's input planes: image, template, what differs, and whether there is a template.
 
-Shared by serving and training, so that both see the same numbers.
+Two of the planes hold what differs even if an edge may lie ``EDGE_TOLERANCE_PX`` further: a board
+that lies a pixel off, or is etched a little thinner, leaves fringes in the plain difference and
+nothing there. Shared by serving and training, so that both see the same numbers.
 """
 
 from __future__ import annotations
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 Plane = NDArray[np.float32]
 
-PLANES = 4
+PLANES = 6
+EDGE_TOLERANCE_PX = 2
 _FLAT_SPAN = 24.0
 
 
@@ -30,11 +34,15 @@ def normalise_grey(grey: NDArray[np.uint8]) -> Plane:
 
 
 def stack_planes(image: Plane, template: Plane | None) -> Plane:
-    """(4, height, width) float32 in [-1, 1]; without a template its planes and the flag are 0."""
+    """(6, height, width) float32 in [-1, 1]: image, template, image - template, lighter than any
+    template pixel near, darker than any, flag. Without a template the last five are 0."""
     planes = np.zeros((PLANES, *image.shape), np.float32)
     planes[0] = image * 2 - 1
     if template is not None:
+        near = np.ones((2 * EDGE_TOLERANCE_PX + 1,) * 2, np.uint8)
         planes[1] = template * 2 - 1
         planes[2] = image - template
-        planes[3] = 1.0
+        planes[3] = np.maximum(image - cv2.dilate(template, near), 0)
+        planes[4] = np.maximum(cv2.erode(template, near) - image, 0)
+        planes[5] = 1.0
     return planes

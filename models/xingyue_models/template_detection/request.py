@@ -23,7 +23,7 @@ _SHIFT_MAX = 24.0
 
 @dataclass(frozen=True, slots=True)
 class Board:
-    """``planes`` (4, h, w), padded; ``scale`` from the image as sent to the planes."""
+    """``planes`` (6, h, w), padded; ``scale`` from the image as sent to the planes."""
 
     image: images.Decoded
     planes: Plane
@@ -75,13 +75,17 @@ def _plane(rgb: NDArray[np.uint8], size: tuple[int, int]) -> Plane:
 
 
 def _register(template: Plane, image: Plane) -> Plane:
-    """Shift the template onto the image by phase correlation, if that brings them closer."""
+    """Shift the template onto the image by phase correlation, if that brings them closer.
+
+    Where the shifted template has no pixels the image's own stand in: nothing differs there.
+    """
     (x, y), _ = cv2.phaseCorrelate(template, image)
     if max(abs(x), abs(y)) < 0.5 or max(abs(x), abs(y)) > _SHIFT_MAX:
         return template
     move = np.array([[1, 0, round(x)], [0, 1, round(y)]], np.float32)
     size = (template.shape[1], template.shape[0])
-    moved = cv2.warpAffine(template, move, size, borderMode=cv2.BORDER_REPLICATE)
+    moved = image.copy()
+    cv2.warpAffine(template, move, size, dst=moved, borderMode=cv2.BORDER_TRANSPARENT)
     closer = np.abs(moved - image).mean() < np.abs(template - image).mean()
     return np.asarray(moved if closer else template, np.float32)
 
