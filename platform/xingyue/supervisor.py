@@ -49,8 +49,7 @@ def run_platform(settings: Settings, on_ready: Callable[[], None]) -> None:
     with ExitStack() as stack:
         access = _object_store(settings, stack)
         provision(settings)
-        cluster.start(settings)
-        stack.callback(cluster.stop)
+        stack.callback(cluster.start(settings))
         build = functools.partial(_gateway, settings, catalog, access)
         cluster.deploy(settings, catalog, access, build)
         _wait_ready(settings, stopping, cluster.failures)

@@ -5,11 +5,14 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import logging
 import os
 from collections.abc import Callable
 from typing import Any
 
+import psutil
 import ray
 from ray import serve
 from ray.serve.config import HTTPOptions, ProxyLocation
@@ -25,10 +28,12 @@ from xingyue.storage.s3 import S3Access
 log = logging.getLogger(__name__)
 
 GATEWAY_APP = "gateway"
+_STOP_S = 3.0
 
 
-def start(settings: Settings) -> None:
-    """Join the operator's cluster, or start one here, on loopback only."""
+def start(settings: Settings) -> Callable[[], None]:
+    """Join the operator's cluster, or start one here; returns what stops it again."""
+    others = set(psutil.Process().children(recursive=True))
     if settings.ray_address:
         ray.init(address=settings.ray_address, log_to_driver=False)
     else:
@@ -51,11 +56,24 @@ def start(settings: Settings) -> None:
         ),
         logging_config={"enable_access_log": False},
     )
+    return functools.partial(_stop, others)
 
 
-def stop() -> None:
+def _stop(others: set[psutil.Process]) -> None:
+    """Stop Serve, and Ray where it was started here; returns once its processes are gone.
+    ``others``: processes below this one that are not Ray's."""
+    started = set(psutil.Process().children(recursive=True)) - others
     serve.shutdown()  # type: ignore[no-untyped-call]
     ray.shutdown()
+    # Ray's node agents outlive it by a minute unless told.
+    _, left = psutil.wait_procs(started, timeout=_STOP_S)
+    for process in left:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.terminate()
+    _, left = psutil.wait_procs(left, timeout=_STOP_S)
+    for process in left:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.kill()
 
 
 def deploy(
