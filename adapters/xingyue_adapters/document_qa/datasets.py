@@ -30,6 +30,8 @@ class Question:
     text: str
     answers: tuple[str, ...]
     side: str
+    is_label: bool = False
+    """``answers`` is yes, no or maybe, which no document says in so many words."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +53,32 @@ class QuestionSet:
 def reading_sets(data: Path) -> list[QuestionSet]:
     """Sets whose answers are spans of a document; those that lie under ``data``."""
     return [*_cmrc(data), *_xquad(data), *_covidqa(data)]
+
+
+def pubmedqa(data: Path) -> list[QuestionSet]:
+    """Questions of yes, no or maybe over abstracts without their conclusion."""
+    questions = rows(data / "pubmedqa" / "dev" / "qa.jsonl")
+    if not questions:
+        return []
+    return [
+        QuestionSet(
+            "pubmedqa",
+            tuple(
+                Source(
+                    q["id"], f"{q['id']}.txt", "\n\n".join(q["contexts"]).encode(),
+                    side("pubmedqa", q["id"]),
+                )
+                for q in questions
+            ),
+            tuple(
+                Question(
+                    q["id"], q["id"], q["question"], (q["answer"],), side("pubmedqa", q["id"]), True
+                )
+                for q in questions
+            ),
+            is_chinese=False,
+        )
+    ]  # fmt: skip
 
 
 def rows(path: Path) -> list[dict[str, Any]]:

@@ -106,12 +106,14 @@ def fit(
     optimiser = torch.optim.AdamW(network.parameters(), 3e-3, weight_decay=_WEIGHT_DECAY)
     loss_of = torch.nn.BCEWithLogitsLoss()
     for _ in range(_EPOCHS):
-        for batch in torch.randperm(len(inputs)).split(512):
+        for batch in torch.split(torch.randperm(len(inputs)), 512):
             loss = loss_of(network(inputs[batch]).squeeze(1), truth[batch])
             optimiser.zero_grad()
             loss.backward()
             optimiser.step()
-    hidden, _, output = network
+    hidden, output = network[0], network[2]
+    assert isinstance(hidden, torch.nn.Linear)
+    assert isinstance(output, torch.nn.Linear)
     return {
         "mean": mean.astype(np.float32),
         "scale": scale.astype(np.float32),

@@ -1,0 +1,115 @@
+"""How an answer is planned before the language model is asked, and finished afterwards.
+
+The documents decide, not the model: whether there is an answer (``answerability``), which
+sentences hold it (``documents.evidence``), and which words it may be made of: the model's output is
+constrained to a run of characters of those sentences. So what is cited is verbatim by construction,
+and instructions inside a document can change nothing but which of its words are picked.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from xingyue_models.documents.script import is_chinese, width
+from xingyue_models.language_model.answerability import Answerability, default_answerability
+from xingyue_models.language_model.passages import Evidence, Found, ranked_evidence
+from xingyue_models.language_model.prompts import (
+    NOT_FOUND,
+    YES_NO,
+    is_yes_no,
+    span_messages,
+    yes_no_messages,
+)
+from xingyue_models.language_model.requests import AnswerRequest
+
+TOKENS_DEFAULT = 96
+_SENTENCES_MAX = 3
+_WIDTH_MAX = 420.0
+"""Of all evidence given to the model, in Latin letters: about 90 tokens, so that the first token
+comes within a second or so on one core."""
+_RELEVANCE_SHARE = 0.15
+"""A further sentence is given only if it is at least so relevant, as a share of the best."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """``refusal``: said as it is, without the model, when set. Else ``body`` goes to the model;
+    ``prefixed``: the model's word is followed by the best sentence (yes, no, maybe)."""
+
+    language: str
+    evidence: tuple[Evidence, ...]
+    refusal: str | None = None
+    body: dict[str, Any] | None = None
+    prefixed: bool = False
+
+
+def plan_answer(request: AnswerRequest, judge: Answerability | None = None) -> Plan:
+    language = "zh" if is_chinese(request.question) else "en"
+    judge = judge or default_answerability()
+    if not judge.holds(request.question, request.passages):
+        return Plan(language, (), refusal=NOT_FOUND[language])
+    evidence = choose_evidence(request.passages)
+    text = "\n".join(e.text for e in evidence)
+    if is_yes_no(request.question):
+        messages = yes_no_messages(language, text, request.question)
+        grammar = "root ::= " + " | ".join(json.dumps(w) for w in YES_NO[language])
+        tokens_max = 8
+    else:
+        messages = span_messages(language, text, request.question)
+        grammar = substring_grammar(text)
+        tokens_max = request.tokens_max
+    body = {
+        "messages": messages,
+        "grammar": grammar,
+        "max_tokens": tokens_max,
+        "temperature": 0.0,
+        "seed": 0,
+    }
+    return Plan(language, evidence, body=body, prefixed=is_yes_no(request.question))
+
+
+def choose_evidence(passages: Sequence[Found]) -> tuple[Evidence, ...]:
+    """The few sentences given to the model, the most relevant first."""
+    ranked = ranked_evidence(tuple(passages))
+    least = ranked[0].sentence.relevance * _RELEVANCE_SHARE
+    chosen, size = [ranked[0]], width(ranked[0].text)
+    for evidence in ranked[1 : _SENTENCES_MAX * 2]:
+        size_with = size + width(evidence.text)
+        if evidence.sentence.relevance < least or len(chosen) == _SENTENCES_MAX:
+            break
+        if size_with <= _WIDTH_MAX:
+            chosen.append(evidence)
+            size = size_with
+    return tuple(chosen)
+
+
+def substring_grammar(text: str) -> str:
+    """A grammar (llguidance) of all runs of characters of ``text``."""
+    quoted = json.dumps(text, ensure_ascii=False)
+    return f'%llguidance {{}}\nstart: RUN\nRUN: %regex {{ "substring_chars": {quoted} }}\n'
+
+
+def supporting(plan: Plan, said: str) -> Evidence:
+    """The sentence that holds what was said; the most relevant one where several or none do."""
+    needle = said.strip().split("\n")[0]
+    return next((e for e in plan.evidence if needle in e.text), plan.evidence[0])
+
+
+def answer_value(
+    content: str,
+    cited: Sequence[Evidence],
+    finish_reason: str,
+    prompt_tokens: int,
+    completion_tokens: int,
+) -> dict[str, Any]:
+    return {
+        "content": content,
+        "finish_reason": finish_reason,
+        "prompt_tokens": prompt_tokens,
+        "completion_tokens": completion_tokens,
+        "annotations": [evidence.annotation() for evidence in cited],
+        "grounded": bool(cited),
+    }

@@ -1,0 +1,41 @@
+"""The family ``language-model``: GGUF models through llama.cpp."""
+
+from __future__ import annotations
+
+import re
+
+from xingyue.contract import RuntimeSpec, WeightResolver
+from xingyue.errors import InvalidRequest
+from xingyue_models.language_model.llama import LlamaServer
+from xingyue_models.language_model.options import SpeakerOptions
+from xingyue_models.language_model.requests import ANSWER, CHAT
+from xingyue_models.language_model.trunk import SpeakerTrunk
+
+FAMILY = "language-model"
+_DEVICE = re.compile(r"^(?:cpu|cuda(?::\d+)?)$")
+
+
+class LanguageModel:
+    """Weight ``trunk``: a GGUF file with a chat template. Options: see ``SpeakerOptions``.
+
+    ``dtype`` is the file's own (``gguf``).
+    """
+
+    name = FAMILY
+    ops = frozenset({CHAT, ANSWER})
+
+    def load_trunk(self, weights: WeightResolver, runtime: RuntimeSpec) -> SpeakerTrunk:
+        """``InvalidRequest`` if the runtime asks for what this family cannot do."""
+        if not _DEVICE.match(runtime.device):
+            raise InvalidRequest(
+                f"a language model runs on cpu, cuda or cuda:<n>, got {runtime.device!r}",
+                param="device",
+            )
+        if runtime.dtype not in ("gguf", "fp32"):
+            raise InvalidRequest(
+                f"a GGUF file brings its own number format; leave dtype out, got {runtime.dtype!r}",
+                param="dtype",
+            )
+        options = SpeakerOptions.parse(runtime)
+        llama = LlamaServer(weights("trunk"), options, runtime.threads, runtime.device)
+        return SpeakerTrunk(llama, options)

@@ -1,0 +1,173 @@
+"""llama.cpp in this process, through ``xllamacpp``: whole completions and streams.
+
+Its server engine does continuous batching over slots and keeps prompt prefixes. It insists on a
+listening socket; it gets one in a folder that only this user can enter, under a random key, so no
+port is open. Calls go to it directly, never over that socket.
+"""
+
+from __future__ import annotations
+
+import atexit
+import secrets
+import shutil
+import tempfile
+import threading
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from queue import SimpleQueue
+from typing import Any
+
+import xllamacpp
+
+from xingyue.errors import Internal, InvalidRequest
+from xingyue_models.language_model.options import SpeakerOptions
+
+_BATCH_TOKENS = 128
+"""Prompt tokens read in one step: a cancelled call stops between two steps."""
+
+
+@dataclass(frozen=True, slots=True)
+class Completion:
+    text: str
+    finish_reason: str
+    """``stop`` or ``length``."""
+    prompt_tokens: int
+    completion_tokens: int
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """Of a stream: new text, and all tokens read and generated so far."""
+
+    text: str
+    prompt_tokens: int
+    completion_tokens: int
+    finish_reason: str | None = None
+    """Set on the last step, and only there."""
+
+
+class LlamaServer:
+    """Safe to call from several threads; ``slots`` calls are worked on at once, others wait."""
+
+    def __init__(self, model: Path, options: SpeakerOptions, threads: int, device: str) -> None:
+        self._context_tokens = options.context_tokens
+        self._folder = Path(tempfile.mkdtemp(prefix="xingyue-llama-"))
+        self._workers: set[threading.Thread] = set()
+        self._closing = threading.Event()
+        params = xllamacpp.CommonParams()
+        params.model.path = str(model)
+        params.n_ctx = options.context_tokens * options.slots
+        params.n_parallel = options.slots
+        params.n_batch = params.n_ubatch = _BATCH_TOKENS
+        params.cpuparams.n_threads = params.cpuparams_batch.n_threads = threads
+        params.n_gpu_layers = 0 if device == "cpu" else -1
+        params.main_gpu = int(device.partition(":")[2] or 0)
+        params.cache_ram_mib = options.cache_mib
+        params.fit_params = False
+        params.verbosity = -1
+        params.hostnames = [str(self._folder / "engine.sock")]
+        params.api_keys = [secrets.token_hex(32)]
+        try:
+            self._server: Any = xllamacpp.Server(params)
+        except Exception as error:
+            shutil.rmtree(self._folder, ignore_errors=True)
+            raise Internal(f"the language model {model.name} could not be loaded") from error
+        # The engine's threads call back into Python: left running, they abort the interpreter's
+        # exit.
+        atexit.register(self.close)
+
+    def complete(self, body: Mapping[str, Any]) -> Completion:
+        """``body``: as OpenAI's chat completions. ``InvalidRequest`` if it does not fit."""
+        answer = self._server.handle_chat_completions(dict(body))
+        self._check(answer)
+        choice, usage = answer["choices"][0], answer["usage"]
+        return Completion(
+            choice["message"].get("content") or "",
+            choice["finish_reason"],
+            usage["prompt_tokens"],
+            usage["completion_tokens"],
+        )
+
+    def stream(self, body: Mapping[str, Any]) -> Iterator[Step]:
+        """Steps as they come. Closing the iterator stops the work before the next token, or
+        between two steps of a long prompt."""
+        events: SimpleQueue[Any] = SimpleQueue()
+        stopped = threading.Event()
+        asked = {
+            **body,
+            "stream": True,
+            "stream_options": {"include_usage": True},
+            "timings_per_token": True,
+            "return_progress": True,
+        }
+
+        def on_event(event: Any) -> bool:
+            events.put(event)
+            return stopped.is_set() or self._closing.is_set()
+
+        worker = threading.Thread(
+            target=self._work, args=(asked, on_event, events), name="llama-stream", daemon=True
+        )
+        self._workers = {w for w in self._workers if w.is_alive()} | {worker}
+        worker.start()
+        try:
+            yield from self._steps(events)
+        finally:
+            stopped.set()
+
+    def count_tokens(self, text: str) -> int:
+        answer = self._server.handle_completions({"prompt": text, "max_tokens": 1})
+        self._check(answer)
+        return int(answer["usage"]["prompt_tokens"])
+
+    def close(self) -> None:
+        """Stops streams under way, then frees the model. Idempotent."""
+        atexit.unregister(self.close)
+        self._closing.set()
+        for worker in self._workers:
+            worker.join()
+        self._server = None
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+    def _work(self, asked: dict[str, Any], on_event: Any, events: SimpleQueue[Any]) -> None:
+        try:
+            self._server.handle_chat_completions(asked, on_event)
+        except Exception as error:
+            events.put(error)
+        finally:
+            events.put(None)
+
+    def _steps(self, events: SimpleQueue[Any]) -> Iterator[Step]:
+        finish_reason = None
+        while (event := events.get()) is not None:
+            if isinstance(event, Exception):
+                raise Internal("the language model failed; the fault was logged") from event
+            self._check(event)
+            if usage := event.get("usage"):
+                yield Step(
+                    "", usage["prompt_tokens"], usage["completion_tokens"], finish_reason or "stop"
+                )
+                return
+            choice = event["choices"][0]
+            finish_reason = choice["finish_reason"] or finish_reason
+            if text := choice["delta"].get("content"):
+                timings = event["timings"]
+                read = timings["cache_n"] + timings["prompt_n"]
+                yield Step(text, read, timings["predicted_n"])
+        raise Internal("the language model stopped without an end")
+
+    def _check(self, event: Mapping[str, Any]) -> None:
+        error = event.get("error")
+        if error is None:
+            return
+        if error.get("type") == "exceed_context_size_error":
+            raise InvalidRequest(
+                f"the messages have {error['n_prompt_tokens']} tokens; this model's context holds "
+                f"{self._context_tokens}, the answer included; shorten them",
+                code="context_length_exceeded",
+                param="messages",
+            )
+        if error.get("code") == 400:
+            raise InvalidRequest(f"the language model refused the request: {error['message']}")
+        raise Internal(f"the language model failed: {error.get('message')}")
