@@ -44,18 +44,24 @@ def run_platform(settings: Settings, on_ready: Callable[[], None]) -> None:
 
     catalog = load_catalog(settings.catalog)
     stopping = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stopping.set())
+    _on_stop_signal(stopping)
     with ExitStack() as stack:
         access = _object_store(settings, stack)
         provision(settings)
         stack.callback(cluster.start(settings))
+        # Ray has put its own handler in place, one that ends the process where it stands.
+        _on_stop_signal(stopping)
         build = functools.partial(_gateway, settings, catalog, access)
         cluster.deploy(settings, catalog, access, build)
         _wait_ready(settings, stopping, cluster.failures)
         if not stopping.is_set():
             on_ready()
         stopping.wait()
+
+
+def _on_stop_signal(stopping: threading.Event) -> None:
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stopping.set())
 
 
 def _object_store(settings: Settings, stack: ExitStack) -> S3Access:

@@ -20,6 +20,9 @@ FIXED = {
     "RAY_SERVE_HAPROXY_METRICS_ENABLED": "0",
     # Errors are retried by our own rules: never a second time behind the meter's back.
     "RAY_SERVE_HAPROXY_RETRIES": "0",
+    # HAProxy on the same node sees a leaving replica within a second; 30 is for balancers outside.
+    "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "2",
+    "RAY_SERVE_PROXY_MIN_DRAINING_PERIOD_S": "2",
     "RAY_SERVE_LOG_TO_STDERR": "0",
     "RAY_DEDUP_LOGS": "1",
 }
