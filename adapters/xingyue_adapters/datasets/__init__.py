@@ -5,15 +5,21 @@ from xingyue_adapters.datasets.masks import read_mask
 from xingyue_adapters.datasets.reading import open_images
 from xingyue_adapters.datasets.report import Needs, report_images, report_leakage
 from xingyue_adapters.datasets.samples import Box, ImageDataset, ImageSample
+from xingyue_adapters.datasets.text_report import report_texts
+from xingyue_adapters.datasets.texts import TextDataset, TextSample, open_texts
 
 __all__ = [
     "Box",
     "ImageDataset",
     "ImageSample",
     "Needs",
+    "TextDataset",
+    "TextSample",
     "open_images",
+    "open_texts",
     "read_mask",
     "report_images",
     "report_leakage",
+    "report_texts",
     "split_by_group",
 ]

@@ -11,9 +11,9 @@ import os
 import re
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
+from typing import Protocol, TypeVar
 
 from xingyue.errors import InvalidRequest
-from xingyue_adapters.datasets.samples import ImageSample
 
 _NUMBERED = re.compile(r"^(.+?)[_-]\d+$")
 _PER_GROUP_MAX = 10
@@ -61,9 +61,20 @@ def merge_groups(groups: Sequence[str], alike: Sequence[tuple[int, int]]) -> lis
     return [root(group) for group in groups]
 
 
+class Grouped(Protocol):
+    @property
+    def label(self) -> str: ...
+
+    @property
+    def group(self) -> str: ...
+
+
+Sample = TypeVar("Sample", bound=Grouped)
+
+
 def split_by_group(
-    samples: Sequence[ImageSample], *, share: float, seed: int
-) -> tuple[list[ImageSample], list[ImageSample]]:
+    samples: Sequence[Sample], *, share: float, seed: int
+) -> tuple[list[Sample], list[Sample]]:
     """``(fitted on, held out)``: about ``share`` of every label held out, whole groups each.
 
     Stratified as far as groups allow: a label with two groups or more is on both sides, one with
