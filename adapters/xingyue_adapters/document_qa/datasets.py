@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from enum import Enum
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,17 @@ class Source:
     side: str
 
 
+class Form(Enum):
+    """How an answer relates to its document."""
+
+    SPAN = "span"
+    """Words of the document."""
+    LABEL = "label"
+    """Yes, no or maybe, which no document says in so many words."""
+    FREE = "free"
+    """Someone's own words."""
+
+
 @dataclass(frozen=True, slots=True)
 class Question:
     """``answers``: accepted answers; empty where no document holds one."""
@@ -30,8 +42,7 @@ class Question:
     text: str
     answers: tuple[str, ...]
     side: str
-    is_label: bool = False
-    """``answers`` is yes, no or maybe, which no document says in so many words."""
+    form: Form = Form.SPAN
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,32 +64,6 @@ class QuestionSet:
 def reading_sets(data: Path) -> list[QuestionSet]:
     """Sets whose answers are spans of a document; those that lie under ``data``."""
     return [*_cmrc(data), *_xquad(data), *_covidqa(data)]
-
-
-def pubmedqa(data: Path) -> list[QuestionSet]:
-    """Questions of yes, no or maybe over abstracts without their conclusion."""
-    questions = rows(data / "pubmedqa" / "dev" / "qa.jsonl")
-    if not questions:
-        return []
-    return [
-        QuestionSet(
-            "pubmedqa",
-            tuple(
-                Source(
-                    q["id"], f"{q['id']}.txt", "\n\n".join(q["contexts"]).encode(),
-                    side("pubmedqa", q["id"]),
-                )
-                for q in questions
-            ),
-            tuple(
-                Question(
-                    q["id"], q["id"], q["question"], (q["answer"],), side("pubmedqa", q["id"]), True
-                )
-                for q in questions
-            ),
-            is_chinese=False,
-        )
-    ]  # fmt: skip
 
 
 def rows(path: Path) -> list[dict[str, Any]]:

@@ -21,8 +21,9 @@ from safetensors.numpy import save_file
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import cross_val_predict
 
-from xingyue_adapters.document_qa.datasets import Question, QuestionSet, pubmedqa, reading_sets
+from xingyue_adapters.document_qa.datasets import Form, Question, QuestionSet, reading_sets
 from xingyue_adapters.document_qa.fit_reader import local_index
+from xingyue_adapters.document_qa.pharma_sets import pubmedqa
 from xingyue_adapters.document_qa.split import FIT
 from xingyue_models.documents.evidence import find_evidence
 from xingyue_models.documents.index import DocumentIndex, PassageColumn, merge_indexes
@@ -136,11 +137,9 @@ def _example(
 
 
 def _answers(question: Question, evidence: Evidence) -> bool:
-    if evidence.passage.file_id != question.document_id and question.is_label:
-        return False
-    return question.is_label or any(
-        len(answer) > 1 and answer in evidence.text for answer in question.answers
-    )
+    if question.form is Form.LABEL:
+        return evidence.passage.file_id == question.document_id
+    return any(len(answer) > 1 and answer in evidence.text for answer in question.answers)
 
 
 def fit(examples: list[Example]) -> dict[str, NDArray[np.float32]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,17 +20,17 @@ _BATCH = 32
 
 
 @dataclass(frozen=True, slots=True)
-class Store:
-    """``texts``: extracted text by file id, what citations are checked against."""
+class Ingested:
+    """A document's own index and its extracted text, what citations are checked against."""
 
-    head: HeadRef
-    texts: dict[str, str]
+    index: bytes
+    text: str
     passages: int
 
 
-def build_store(name: str, sources: Sequence[Source], embed: Infer, folder: Path) -> Store:
-    """Write the store's index and manifest under ``folder/name``."""
-    indexes, texts, passages = [], {}, 0
+def ingest(sources: Sequence[Source], embed: Infer) -> dict[str, Ingested]:
+    """By document id, in order."""
+    documents = {}
     for source in sources:
         item = WorkItem(
             "ingest",
@@ -39,34 +39,36 @@ def build_store(name: str, sources: Sequence[Source], embed: Infer, folder: Path
             {"filename": source.filename, "file_id": source.id},
         )
         answer = result_of(embed([item])[0])
-        indexes.append(answer.blobs["index"])
-        texts[source.id] = answer.blobs["text"].decode()
-        passages += int(answer.value["passages"])
-    index = merge_indexes(indexes)
+        documents[source.id] = Ingested(
+            answer.blobs["index"], answer.blobs["text"].decode(), int(answer.value["passages"])
+        )
+    return documents
+
+
+def write_store(documents: Mapping[str, Ingested], folder: Path) -> HeadRef:
+    """One index over ``documents`` (>= 1) with its manifest, as a new folder."""
+    index = merge_indexes([document.index for document in documents.values()])
     manifest = {
         "kind": "document-index",
         "family": "text-embedding",
         "files": {_INDEX: hashlib.sha256(index).hexdigest()},
     }
     data = json.dumps(manifest, sort_keys=True).encode()
-    place = folder / name
-    place.mkdir(parents=True, exist_ok=True)
-    (place / _INDEX).write_bytes(index)
-    (place / _MANIFEST).write_bytes(data)
-    head = HeadRef(
-        "pharma-embedding", "1", hashlib.sha256(data).hexdigest(), place.resolve().as_uri()
-    )
-    return Store(head, texts, passages)
+    folder.mkdir(parents=True)
+    (folder / _INDEX).write_bytes(index)
+    (folder / _MANIFEST).write_bytes(data)
+    digest = hashlib.sha256(data).hexdigest()
+    return HeadRef("pharma-embedding", "1", digest, folder.resolve().as_uri())
 
 
 def search(
-    embed: Infer, store: Store, questions: Sequence[str], top_k: int
+    embed: Infer, store: HeadRef, questions: Sequence[str], top_k: int
 ) -> list[list[dict[str, Any]]]:
     """Results per question, as the operation ``search`` gives them."""
     found = []
     for start in range(0, len(questions), _BATCH):
         items = [
-            WorkItem("search", store.head, {}, {"query": text, "top_k": top_k})
+            WorkItem("search", store, {}, {"query": text, "top_k": top_k})
             for text in questions[start : start + _BATCH]
         ]
         found += [result_of(outcome).value["results"] for outcome in embed(items)]

@@ -1,0 +1,98 @@
+"""Judges document QA and its search on articles that nothing was fitted on."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from xingyue.contract import EvalContext, EvalTable, HeadRef, Infer
+from xingyue.errors import InvalidRequest
+from xingyue_adapters.document_qa import answers, retrieval
+from xingyue_adapters.document_qa.datasets import QuestionSet, reading_sets
+from xingyue_adapters.document_qa.pharma_sets import pharma_sets
+from xingyue_adapters.document_qa.split import REPORT, SPLIT_NOTE
+from xingyue_adapters.document_qa.stores import Ingested, ingest, search, write_store
+
+_LIMIT = 24
+_MISSING = (
+    "no question set was found; give the folder that holds cmrc2018-zh, xquad-zh-en, fda-labels, "
+    "pubmedqa or gmp-zh-golden"
+)
+_GMP_NOTE = (
+    "gmp-zh-golden: the documents are the questions' own answer points, for want of the regulation."
+)
+
+
+class RetrievalRecipe:
+    """hit@1, hit@5 and MRR of the hybrid search, on all questions of each set."""
+
+    name = "retrieval"
+
+    def evaluate(self, context: EvalContext) -> list[EvalTable]:
+        (embed,) = context.infer.values()
+        with tempfile.TemporaryDirectory(prefix="xingyue-eval-") as folder:
+            stores = list(_stores(context, embed, Path(folder)))
+        return [_retrieval_table(stores)]
+
+
+class DocumentQaRecipe:
+    """Retrieval on all questions; answers, citations and refusals on ``limit`` questions a set.
+
+    The entry's parts are ``embedding`` and ``assistant``, in this order.
+    """
+
+    name = "document-qa"
+
+    def evaluate(self, context: EvalContext) -> list[EvalTable]:
+        (embed, _), (_, speak) = context.infer.values(), context.stream.values()
+        asker = answers.Asker(embed, speak)
+        limit = int(context.options.get("limit", _LIMIT))
+        rows: list[tuple[str, ...]] = []
+        metrics: dict[str, float] = {}
+        with tempfile.TemporaryDirectory(prefix="xingyue-eval-") as folder:
+            stores = list(_stores(context, embed, Path(folder)))
+            for questions, documents, store, _ in stores:
+                found = answers.measure(
+                    questions,
+                    documents,
+                    store,
+                    asker,
+                    limit,
+                    Path(folder) / questions.name,
+                    context.progress,
+                )
+                rows.append(found.row(questions.name))
+                metrics |= found.metrics(questions.name)
+        note = (
+            f"{limit} questions a set drawn by a fixed seed, and as many whose document is not in "
+            f"the store. A refusal counts 0 in F1 and EM. {_GMP_NOTE} {SPLIT_NOTE}"
+        )
+        table = EvalTable("Answers", answers.COLUMNS, tuple(rows), metrics, note)
+        return [_retrieval_table(stores), table]
+
+
+_Store = tuple[QuestionSet, dict[str, Ingested], HeadRef, retrieval.Retrieval]
+
+
+def _stores(context: EvalContext, embed: Infer, folder: Path) -> Iterator[_Store]:
+    sets = [s.of(REPORT) for s in (*reading_sets(context.data), *pharma_sets(context.data))]
+    sets = [s for s in sets if s.questions]
+    if not sets:
+        raise InvalidRequest(_MISSING, param="data")
+    for number, questions in enumerate(sets):
+        documents = ingest(questions.sources, embed)
+        store = write_store(documents, folder / f"{questions.name}-all")
+        asked = [question.text for question in questions.questions]
+        found = retrieval.measure(questions, search(embed, store, asked, retrieval.TOP_K))
+        context.progress("retrieval", number + 1, len(sets))
+        yield questions, documents, store, found
+
+
+def _retrieval_table(stores: list[_Store]) -> EvalTable:
+    metrics: dict[str, float] = {}
+    for questions, _, _, found in stores:
+        metrics |= found.metrics(questions.name)
+    rows = tuple(retrieval.row(q, documents, found) for q, documents, _, found in stores)
+    note = f"All questions of the reporting side. {_GMP_NOTE} {SPLIT_NOTE}"
+    return EvalTable("Retrieval", retrieval.COLUMNS, rows, metrics, note)
