@@ -29,7 +29,9 @@ from xingyue.maintenance import every
 from xingyue.serving.local import LocalServing
 from xingyue.settings import Settings
 from xingyue.storage.database import create_schema, open_engine
+from xingyue.storage.identities import Identities
 from xingyue.storage.s3 import S3Access, S3Store
+from xingyue.storage.tenant_access import TenantAccess
 from xingyue.tenants.directory import TenantDirectory
 from xingyue.tenants.rate_limit import TenantLimiter
 from xingyue.tenants.store import TenantStore
@@ -92,6 +94,7 @@ async def open_services(
                 reports=LedgerReports(engine),
                 meter=meter,
                 objects=objects,
+                storage_access=_tenant_access(settings, objects, access),
                 files=files,
                 inference=inference,
                 readiness=readiness,
@@ -100,6 +103,13 @@ async def open_services(
         await files.close()
         await meter.close()
         engine.dispose()
+
+
+def _tenant_access(settings: Settings, objects: S3Store, access: S3Access) -> TenantAccess:
+    """Only of the embedded server can identities be made; its folder is under ``home``."""
+    if settings.s3_endpoint:
+        return TenantAccess.external(objects, access)
+    return TenantAccess.embedded(objects, access, Identities(settings.s3_folder))
 
 
 def _embedding(catalog: Catalog) -> tuple[EntrySpec | None, str]:

@@ -56,9 +56,25 @@ class Settings(BaseSettings):
     lease_micros: int = Field(default=2_000_000, description="Slice of a balance per gateway.")
     lease_ttl_s: float = Field(default=30.0, description="Life of a lease without heartbeat.")
     demo_credit_micros: int = Field(default=100_000_000, description="Demo tenant's credit.")
+    tuning_slots: int = Field(default=1, ge=0, description="Fine-tuning jobs at once; 0: none.")
+    tuning_threads: int = Field(default=1, ge=1, description="Threads of one fine-tuning job.")
+    tuning_cpus: float = Field(default=0.5, ge=0, description="CPUs that Ray plans for tuning.")
+    tuning_price_micros_per_s: int = Field(
+        default=2_000, ge=0, description="Price of a compute-second of fine-tuning, micros of CNY."
+    )
+    tuning_jobs_max: int = Field(default=8, ge=1, description="Unfinished jobs per tenant.")
+    tuning_data_max_bytes: int = Field(
+        default=2 * 2**30, description="Largest training data of one job, bytes."
+    )
+    tuning_files_max: int = Field(default=20_000, description="Most training files of one job.")
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         default="info", description="Log level of all parts."
     )
+
+    @property
+    def s3_folder(self) -> Path:
+        """Of the embedded S3 server."""
+        return self.home / "s3"
 
     def resolved(self) -> Settings:
         """The same, with paths absolute and the database URL filled in."""

@@ -70,7 +70,7 @@ def _object_store(settings: Settings, stack: ExitStack) -> S3Access:
         return S3Access.external(
             settings.s3_endpoint, settings.s3_access_key or "", secret, settings.s3_secure
         )
-    server = EmbeddedS3(settings.home / "s3", settings.s3_port)
+    server = EmbeddedS3(settings.s3_folder, settings.s3_port)
     access = server.start()
     stack.callback(server.stop)
     return access

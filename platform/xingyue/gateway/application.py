@@ -19,6 +19,7 @@ from xingyue.gateway import (
     files_routes,
     health,
     inspect,
+    storage_routes,
     vector_store_routes,
 )
 from xingyue.gateway.context import RequestContext
@@ -31,6 +32,7 @@ ROUTERS: tuple[APIRouter, ...] = (
     catalog_routes.router,
     files_routes.router,
     vector_store_routes.router,
+    storage_routes.router,
     account_routes.router,
     admin_routes.router,
     health.router,

@@ -47,5 +47,6 @@ def _needs(scope: Scope) -> Callable[[Request], Awaitable[Principal]]:
 
 
 Caller = Annotated[Principal, Depends(_needs(Scope.CALL))]
+Tuner = Annotated[Principal, Depends(_needs(Scope.TUNE))]
 Publisher = Annotated[Principal, Depends(_needs(Scope.PUBLISH))]
 Operator = Annotated[Principal, Depends(_needs(Scope.ADMIN))]

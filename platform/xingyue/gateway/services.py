@@ -17,6 +17,7 @@ from xingyue.ledger.reports import LedgerReports
 from xingyue.ledger.store import LedgerStore
 from xingyue.settings import Settings
 from xingyue.storage.objects import ObjectStore
+from xingyue.storage.tenant_access import TenantAccess
 from xingyue.tenants.directory import TenantDirectory
 from xingyue.tenants.rate_limit import TenantLimiter
 from xingyue.tenants.store import TenantStore
@@ -41,6 +42,7 @@ class Services:
     reports: LedgerReports
     meter: Meter
     objects: ObjectStore
+    storage_access: TenantAccess
     files: Files
     inference: Inference
     readiness: Readiness
