@@ -8,6 +8,7 @@ import typer
 
 from xingyue.cli import admin, lifecycle, models
 from xingyue.cli.call import call
+from xingyue.cli.dataset import dataset
 from xingyue.cli.output import errors
 from xingyue.errors import XingyueError
 
@@ -29,6 +30,7 @@ for command in (
 ):
     app.command()(command)
 app.command("eval")(models.evaluate)
+app.add_typer(dataset, name="dataset")
 app.add_typer(admin.tenant, name="tenant")
 app.add_typer(admin.key, name="key")
 
