@@ -1,14 +1,14 @@
 """How an answer is planned before the language model is asked, and finished afterwards.
 
 The documents decide, not the model: whether there is an answer (``answerability``), which
-sentences hold it (``documents.evidence``), and which words it may be made of: the model's output is
-constrained to a run of characters of those sentences. So what is cited is verbatim by construction,
-and instructions inside a document can change nothing but which of its words are picked.
+sentences hold it (``documents.evidence``), and which words it may be made of: the model's output
+is constrained to a run of words of one of those sentences (``spans``). So what is cited is verbatim
+by construction, and instructions inside a document change nothing but which of its words are
+picked.
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -24,6 +24,7 @@ from xingyue_models.language_model.prompts import (
     yes_no_messages,
 )
 from xingyue_models.language_model.requests import AnswerRequest
+from xingyue_models.language_model.spans import answer_grammar
 
 TOKENS_DEFAULT = 96
 _SENTENCES_MAX = 3
@@ -55,11 +56,11 @@ def plan_answer(request: AnswerRequest, judge: Answerability | None = None) -> P
     text = "\n".join(e.text for e in evidence)
     if is_yes_no(request.question):
         messages = yes_no_messages(language, text, request.question)
-        grammar = "root ::= " + " | ".join(json.dumps(w) for w in YES_NO[language])
+        grammar = "root ::= " + " | ".join(f'"{w}"' for w in YES_NO[language])
         tokens_max = 8
     else:
         messages = span_messages(language, text, request.question)
-        grammar = substring_grammar(text)
+        grammar = answer_grammar([e.text for e in evidence], request.question)
         tokens_max = request.tokens_max
     body = {
         "messages": messages,
@@ -86,16 +87,9 @@ def choose_evidence(passages: Sequence[Found]) -> tuple[Evidence, ...]:
     return tuple(chosen)
 
 
-def substring_grammar(text: str) -> str:
-    """A grammar (llguidance) of all runs of characters of ``text``."""
-    quoted = json.dumps(text, ensure_ascii=False)
-    return f'%llguidance {{}}\nstart: RUN\nRUN: %regex {{ "substring_chars": {quoted} }}\n'
-
-
 def supporting(plan: Plan, said: str) -> Evidence:
     """The sentence that holds what was said; the most relevant one where several or none do."""
-    needle = said.strip().split("\n")[0]
-    return next((e for e in plan.evidence if needle in e.text), plan.evidence[0])
+    return next((e for e in plan.evidence if said.strip() in e.text), plan.evidence[0])
 
 
 def answer_value(

@@ -12,7 +12,6 @@ from xingyue_models.language_model.answer import (
     Plan,
     answer_value,
     plan_answer,
-    substring_grammar,
     supporting,
 )
 from xingyue_models.language_model.llama import LlamaServer
@@ -131,8 +130,5 @@ class SpeakerTrunk:
 
     def _warm_up(self, language: str, text: str) -> int:
         """Reads the fixed part of the prompts into the cache; gives the tokens of ``text``."""
-        counted = self._llama.count_tokens(text)
-        for messages in (span_messages(language, text, text),):
-            body = {"messages": messages, "grammar": substring_grammar(text), "max_tokens": 1}
-            self._llama.complete(body)
-        return counted
+        self._llama.complete({"messages": span_messages(language, text, text), "max_tokens": 1})
+        return self._llama.count_tokens(text)
