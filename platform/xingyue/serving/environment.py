@@ -27,6 +27,15 @@ FIXED = {
     "RAY_DEDUP_LOGS": "1",
 }
 
+_OWN_PORTS = (
+    "RAY_SERVE_HAPROXY_METRICS_PORT",
+    "RAY_SERVE_HAPROXY_STATS_PORT",
+    # HAProxy turns to it while no gateway is up. Ray binds it with SO_REUSEPORT: on its default,
+    # 8500, the calls of a platform that starts would be answered by another one's gateway.
+    "RAY_SERVE_FALLBACK_PROXY_HTTP_PORT",
+    "RAY_SERVE_FALLBACK_PROXY_GRPC_PORT",
+)
+
 
 def prepare(environment: MutableMapping[str, str], *, home: Path, haproxy: bool) -> None:
     """Set what is not set: an operator's own choice wins.
@@ -40,7 +49,7 @@ def prepare(environment: MutableMapping[str, str], *, home: Path, haproxy: bool)
     if haproxy:
         for name, value in _haproxy_files(home).items():
             environment.setdefault(name, value)
-        for name in ("RAY_SERVE_HAPROXY_METRICS_PORT", "RAY_SERVE_HAPROXY_STATS_PORT"):
+        for name in _OWN_PORTS:
             environment.setdefault(name, str(_free_port()))
 
 
