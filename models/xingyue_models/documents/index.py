@@ -122,7 +122,9 @@ class DocumentIndex:
         arrays["files"] = np.frombuffer(files, np.uint8)
         arrays["text"] = np.frombuffer(self.text, np.uint8)
         contiguous = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
-        return bytes(save(contiguous, {"format": FORMAT, "kind": "document-index"}))
+        # One entry of metadata only: the order of several is random, and equal indexes must be
+        # equal bytes.
+        return bytes(save(contiguous, {"format": f"document-index {FORMAT}"}))
 
     def nbytes(self) -> int:
         arrays = (getattr(self, name) for name in _TENSORS if name not in ("files", "text"))
