@@ -21,8 +21,9 @@ from numpy.typing import NDArray
 from xingyue.errors import InvalidRequest
 
 PAD_VALUE = 127
-_SCALE_MAX = 2.0
-"""Tiny images are not blown up further than this."""
+SCALE_MAX = 2.0
+"""Tiny images are not blown up further than this, unless a head asks for it."""
+_SCALE_LIMIT = 64.0
 _SIDE_MULTIPLE = 32
 _SIDE_MAX = 1024
 _EXPOSURE_LOW, _EXPOSURE_HIGH = 16.0, 235.0
@@ -36,11 +37,13 @@ class Geometry:
     ``side``        canvas height and width, pixels, a multiple of 32
     ``windows_max`` most windows that one image is cut into
     ``exposure``    stretch grey levels of the whole image (1 % .. 99 %) before the trunk
+    ``scale_max``   largest factor by which a small image is blown up, 1 to 64
     """
 
     side: int = 320
     windows_max: int = 4
     exposure: bool = True
+    scale_max: float = SCALE_MAX
 
     @classmethod
     def from_manifest(cls, manifest: Mapping[str, Any]) -> Geometry:
@@ -59,13 +62,24 @@ class Geometry:
             raise InvalidRequest(
                 f"input.windows_max must be 1 to 16, got {windows!r}", param="input.windows_max"
             )
-        return cls(side, windows, bool(raw.get("exposure", False)))
+        scale = raw.get("scale_max", SCALE_MAX)
+        if (
+            isinstance(scale, bool)
+            or not isinstance(scale, int | float)
+            or not (1 <= scale <= _SCALE_LIMIT)
+        ):
+            raise InvalidRequest(
+                f"input.scale_max must be 1 to {_SCALE_LIMIT:g}, got {scale!r}",
+                param="input.scale_max",
+            )
+        return cls(side, windows, bool(raw.get("exposure", False)), float(scale))
 
     def to_manifest(self) -> dict[str, Any]:
         return {
             "side": self.side,
             "windows_max": self.windows_max,
             "exposure": self.exposure,
+            "scale_max": self.scale_max,
         }
 
 
@@ -94,7 +108,7 @@ def windows(image_width: int, image_height: int, geometry: Geometry) -> list[Win
         else:
             box = (0, start, image_width, stop)
         across, down = box[2] - box[0], box[3] - box[1]
-        scale = min(geometry.side / across, geometry.side / down, _SCALE_MAX)
+        scale = min(geometry.side / across, geometry.side / down, geometry.scale_max)
         found.append(Window(*box, max(1, round(across * scale)), max(1, round(down * scale))))
     return found
 

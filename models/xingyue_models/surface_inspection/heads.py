@@ -1,7 +1,12 @@
 """Kinds of heads. A head is data; ``manifest["kind"]`` picks the class that reads it.
 
-``conv-onnx`` is the one that ships. Another kind (memory bank, Gaussian, linear) adds one file with
-a class of the shape below and one line to ``_kinds``.
+    conv-onnx            a small network over taps and the canvas: boxes and classes of defects
+    linear-classes       pooled taps, one matrix product: which class the whole image shows
+    memory-bank          distance of every patch to the nearest of good parts: a map of the strange
+    gaussian             the same map from the mean and covariance of good patches
+    linear-segmentation  a thin network on every patch: boxes and classes of defects
+
+Another kind adds one file with a class of the shape below and one line to ``_kinds``.
 """
 
 from __future__ import annotations
@@ -27,12 +32,15 @@ class WindowAnswer:
 
     ``score``    calibrated, in [0, 1]; an image has the highest score of its windows
     ``heat``     float32 ``(h, w)`` over the whole canvas, probability of a defect per cell
-    ``classes``  float32 ``(K, h', w')`` over the whole canvas, logits of the head's labels
+    ``classes``  float32 ``(K, h', w')`` over the whole canvas, logits of the head's labels; None
+    where the head names no place (then no parts of the heat map are reported as defects)
+    ``probabilities``  float32 ``(K'',)``, of ``spec.classes``, of a head that tells classes apart
     """
 
     score: float
     heat: NDArray[np.float32]
-    classes: NDArray[np.float32]
+    classes: NDArray[np.float32] | None = None
+    probabilities: NDArray[np.float32] | None = None
 
 
 class SurfaceHead(Protocol):
@@ -73,5 +81,15 @@ def load(files: HeadFiles) -> SurfaceHead:
 def _kinds() -> dict[str, Loader]:
     # Imported here because each kind's file imports the shapes above.
     from xingyue_models.surface_inspection.conv_head import ConvHead
+    from xingyue_models.surface_inspection.gaussian import load_gaussian
+    from xingyue_models.surface_inspection.linear_head import LinearHead
+    from xingyue_models.surface_inspection.memory_bank import load_memory_bank
+    from xingyue_models.surface_inspection.segmentation_head import SegmentationHead
 
-    return {"conv-onnx": ConvHead.load}
+    return {
+        "conv-onnx": ConvHead.load,
+        "linear-classes": LinearHead.load,
+        "memory-bank": load_memory_bank,
+        "gaussian": load_gaussian,
+        "linear-segmentation": SegmentationHead.load,
+    }

@@ -2,7 +2,7 @@
 
     {"family": "surface-inspection", "format_version": 1, "kind": "conv-onnx",
      "labels": ["crack", ...], "threshold": 0.5, "pixel_threshold": 0.4,
-     "input": {"side": 320, "windows_max": 4, "exposure": true},
+     "input": {"side": 320, "windows_max": 4, "exposure": true, "scale_max": 2.0},
      "files": {"head.onnx": "<sha256>"}, "trunk": {"sha256": "..."}, ...}
 
 ``trunk``, ``recipe``, ``dataset``, ``metrics`` and ``licence`` are for people and the catalogue;
@@ -23,17 +23,24 @@ from xingyue_models.surface_inspection.geometry import Geometry
 FAMILY = "surface-inspection"
 FORMAT_VERSION = 1
 LABELS_MAX = 100
+GOOD = "good"
+"""The class of parts without a defect; never one of ``labels``."""
 
 
 @dataclass(frozen=True, slots=True)
 class HeadSpec:
-    """``threshold`` is on the image score, ``pixel_threshold`` on the heat map; both in [0, 1]."""
+    """``threshold`` is on the image score, ``pixel_threshold`` on the heat map; both in [0, 1].
+
+    ``classes``: what a classification head tells apart, ``good`` among them where it knows good
+    parts; empty for the others.
+    """
 
     kind: str
     labels: tuple[str, ...]
     threshold: float
     pixel_threshold: float
     geometry: Geometry
+    classes: tuple[str, ...] = ()
 
 
 def read_spec(manifest: Mapping[str, Any]) -> HeadSpec:
@@ -49,22 +56,21 @@ def read_spec(manifest: Mapping[str, Any]) -> HeadSpec:
             f"this release reads {FORMAT_VERSION}",
             param="format_version",
         )
-    labels = manifest.get("labels")
-    if (
-        not isinstance(labels, list)
-        or not 1 <= len(labels) <= LABELS_MAX
-        or not all(isinstance(label, str) and label for label in labels)
-        or len(set(labels)) != len(labels)
-    ):
+    labels = _names(manifest.get("labels"), "labels")
+    classes = _names(manifest["classes"], "classes") if "classes" in manifest else ()
+    if GOOD in labels or (classes and {*classes} - {GOOD} != {*labels}):
         raise InvalidRequest(
-            f"labels must be 1 to {LABELS_MAX} different names of defect kinds", param="labels"
+            f"labels are the kinds of defects, without {GOOD!r}; classes are the same and may hold "
+            f"{GOOD!r}",
+            param="labels",
         )
     return HeadSpec(
         kind=str(manifest.get("kind")),
-        labels=tuple(labels),
+        labels=labels,
         threshold=_share(manifest, "threshold"),
         pixel_threshold=_share(manifest, "pixel_threshold"),
         geometry=Geometry.from_manifest(manifest),
+        classes=classes,
     )
 
 
@@ -94,6 +100,19 @@ def read_file(files: HeadFiles, name: str) -> bytes:
     if found != wanted:
         raise IntegrityError(f"{name} has SHA-256 {found}, the manifest lists {wanted}")
     return data
+
+
+def _names(value: object, key: str) -> tuple[str, ...]:
+    if (
+        not isinstance(value, list)
+        or not 1 <= len(value) <= LABELS_MAX
+        or not all(isinstance(name, str) and name for name in value)
+        or len(set(value)) != len(value)
+    ):
+        raise InvalidRequest(
+            f"{key} must be 1 to {LABELS_MAX} different names of defect kinds", param=key
+        )
+    return tuple(value)
 
 
 def _share(manifest: Mapping[str, Any], name: str) -> float:

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from xingyue.errors import InvalidRequest
+from xingyue_models.surface_inspection.manifest import GOOD
 
 STRONGEST = 8
 """Cells of the half-resolution map whose mean is the pixel evidence: a blowhole has about that."""
@@ -121,6 +122,19 @@ def find_defects(
         )
     found.sort(key=lambda d: (-d.score, d.box))
     return found[:defects_max]
+
+
+def ranked(names: tuple[str, ...], chances: NDArray[np.float32]) -> list[dict[str, Any]]:
+    """``classes`` of an answer, likeliest first; ``chances`` ``(K,)`` add up to 1."""
+    order = np.argsort(-chances, kind="stable")
+    return [{"label": names[i], "score": round(float(chances[i]), 4)} for i in order]
+
+
+def whole_image(classes: list[dict[str, Any]], width: int, height: int) -> dict[str, Any]:
+    """What a head that names no place reports of a failed image: its likeliest defect, boxed by
+    the image's own borders. ``classes`` as ``ranked`` gives them."""
+    likeliest = next(found for found in classes if found["label"] != GOOD)
+    return likeliest | {"box": [0, 0, width, height]}
 
 
 def _finite(value: object) -> bool:

@@ -20,7 +20,7 @@ from xingyue_models.surface_inspection.geometry import Geometry, Window
 from xingyue_models.surface_inspection.heads import SurfaceHead, WindowAnswer
 from xingyue_models.surface_inspection.manifest import check_trunk
 from xingyue_models.surface_inspection.request import InspectRequest
-from xingyue_models.surface_inspection.scoring import find_defects
+from xingyue_models.surface_inspection.scoring import find_defects, ranked, whole_image
 from xingyue_models.surface_inspection.taps import TapSessions
 
 _DECIMALS = 4
@@ -136,34 +136,48 @@ def _open(index: int, item: WorkItem, head: Head | None, limits: images.ImageLim
 
 
 def _result(job: _Job) -> WorkResult:
+    spec, image, asked = job.head.spec, job.image, job.request
+    worst = max(job.answers, key=lambda answer: answer.score)
+    score = round(worst.score, _DECIMALS)
+    threshold = spec.threshold if asked.threshold is None else asked.threshold
+    failed = score >= threshold
+    value: dict[str, Any] = {
+        "verdict": "fail" if failed else "pass",
+        "score": score,
+        "threshold": threshold,
+        "defects": [],
+        "image": {"width": image.width, "height": image.height},
+    }
+    if worst.probabilities is not None:
+        value["classes"] = ranked(spec.classes, worst.probabilities)
+        if failed:
+            value["defects"] = [whole_image(value["classes"], image.width, image.height)]
+    localised = failed and worst.classes is not None
+    blobs: dict[str, bytes] = {}
+    if localised or asked.heatmap or asked.heatmap_raw:
+        _locate(job, value, blobs, localised)
+    return WorkResult(value, units=1, blobs=blobs)
+
+
+def _locate(job: _Job, value: dict[str, Any], blobs: dict[str, bytes], localised: bool) -> None:
+    """Lay the windows' maps over the image: its defects, and the pictures that were asked for."""
     spec, image = job.head.spec, job.image
     decoded = (image.rgb.shape[1], image.rgb.shape[0])
     map_size = _map_size(decoded, spec.geometry)
     heat = geometry.unlay(
         [a.heat for a in job.answers], job.places, decoded, spec.geometry.side, map_size
     )
-    score = round(max(answer.score for answer in job.answers), _DECIMALS)
-    threshold = spec.threshold if job.request.threshold is None else job.request.threshold
-    found = find_defects(
-        heat, _classes(job, decoded, map_size), spec.labels, threshold=spec.pixel_threshold
-    )
-    failed = score >= threshold
-    across, down = image.width / map_size[0], image.height / map_size[1]
-    value: dict[str, Any] = {
-        "verdict": "fail" if failed else "pass",
-        "score": score,
-        "threshold": threshold,
-        "defects": [defect.scaled(across, down).to_json() for defect in found] if failed else [],
-        "image": {"width": image.width, "height": image.height},
-    }
-    blobs: dict[str, bytes] = {}
+    if localised:
+        kinds = _classes(job, decoded, map_size)
+        across, down = image.width / map_size[0], image.height / map_size[1]
+        found = find_defects(heat, kinds, spec.labels, threshold=spec.pixel_threshold)
+        value["defects"] = [defect.scaled(across, down).to_json() for defect in found]
     if job.request.heatmap:
         value["heatmap"] = base64.b64encode(images.heatmap_overlay(image.rgb, heat)).decode()
     if job.request.heatmap_raw:
         full = cv2.resize(heat, (image.width, image.height), interpolation=cv2.INTER_LINEAR)
         value["heatmap_shape"] = [image.height, image.width]
         blobs["heatmap"] = full.astype("<f2").tobytes()
-    return WorkResult(value, units=1, blobs=blobs)
 
 
 def _map_size(decoded: tuple[int, int], shared: Geometry) -> tuple[int, int]:
@@ -176,10 +190,11 @@ def _map_size(decoded: tuple[int, int], shared: Geometry) -> tuple[int, int]:
 def _classes(job: _Job, decoded: tuple[int, int], map_size: tuple[int, int]) -> NDArray[np.float32]:
     """Class logits over the whole image, ``(K, h, w)``, at a quarter of the heat map."""
     size = (max(1, map_size[0] // 4), max(1, map_size[1] // 4))
+    maps = [answer.classes for answer in job.answers]
     return np.stack(
         [
             geometry.unlay(
-                [a.classes[kind] for a in job.answers],
+                [kinds[kind] for kinds in maps if kinds is not None],
                 job.places,
                 decoded,
                 job.head.spec.geometry.side,

@@ -1,0 +1,145 @@
+"""From trunk taps to one row of numbers per image, and back to where the evidence lies.
+
+For each tap and channel, over the cells that the image covers (padding left out): mean, standard
+deviation and maximum. Then, where asked for, 17 numbers of the picture itself: mean, deviation and
+the 5th, 50th and 95th percentile of each colour channel, and the logarithms of its width and height
+in pixels. Training and serving share this file, so both see equal numbers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from xingyue.errors import InvalidRequest
+from xingyue_models.efficientnet_lite import TAP_CHANNELS, TAP_STRIDES
+from xingyue_models.surface_inspection.geometry import Window
+
+PICTURE_NUMBERS = 17
+_STRIDE = 4
+"""Every fourth pixel is enough for the statistics of colours."""
+_VARIANCE_MIN = 1e-12
+
+
+@dataclass(frozen=True, slots=True)
+class Pooling:
+    taps: tuple[str, ...] = ("f8", "f16", "f32")
+    picture: bool = True
+
+    @classmethod
+    def from_manifest(cls, manifest: Mapping[str, Any]) -> Pooling:
+        """Read ``manifest["features"]``; ``InvalidRequest`` names the key that is wrong."""
+        raw = manifest.get("features")
+        taps = raw.get("taps") if isinstance(raw, Mapping) else None
+        if (
+            not isinstance(taps, list)
+            or not taps
+            or len(set(map(str, taps))) != len(taps)
+            or any(tap not in TAP_STRIDES for tap in taps)
+        ):
+            raise InvalidRequest(
+                f"features.taps must name different taps out of {', '.join(TAP_STRIDES)}",
+                param="features.taps",
+            )
+        picture = raw.get("picture", False) if isinstance(raw, Mapping) else False
+        if not isinstance(picture, bool):
+            raise InvalidRequest("features.picture must be true or false", param="features.picture")
+        return cls(tuple(taps), picture)
+
+    def to_manifest(self) -> dict[str, Any]:
+        return {"taps": list(self.taps), "picture": self.picture}
+
+    @property
+    def width(self) -> int:
+        """Numbers per image."""
+        own = PICTURE_NUMBERS if self.picture else 0
+        return own + 3 * sum(TAP_CHANNELS[tap] for tap in self.taps)
+
+    def pool(
+        self,
+        canvas: NDArray[np.float32],
+        taps: Mapping[str, NDArray[np.float32]],
+        places: Sequence[Window],
+    ) -> NDArray[np.float32]:
+        """``canvas`` ``(N, 3, S, S)``, ``taps`` of the same N -> ``(N, width)``."""
+        side = canvas.shape[-1]
+        rows = np.empty((len(places), self.width), np.float32)
+        for index, place in enumerate(places):
+            start = 0
+            for tap in self.taps:
+                cells = covered_cells(taps[tap][index], place, side)
+                channels = len(cells)
+                mean = cells.mean(axis=1)
+                # E[x^2] - E[x]^2 needs one pass less than np.std, which matters at this size.
+                square = np.einsum("ij,ij->i", cells, cells) / cells.shape[1]
+                parts = rows[index, start : start + 3 * channels].reshape(3, channels)
+                parts[0] = mean
+                parts[1] = np.sqrt(np.maximum(square - mean * mean, 0))
+                parts[2] = cells.max(axis=1)
+                start += 3 * channels
+            if self.picture:
+                rows[index, start:] = _picture_numbers(canvas[index], place)
+        return rows
+
+    def evidence(
+        self,
+        weights: NDArray[np.float32],
+        taps: Mapping[str, NDArray[np.float32]],
+        place: Window,
+        side: int,
+    ) -> NDArray[np.float32]:
+        """Where ``weights . row`` comes from: ``(h, w)`` over the canvas, on the finest tap's grid.
+
+        ``weights`` ``(width,)``, ``taps`` each ``(C, h, w)``. A mean is the sum of its cells, a
+        deviation that of their squared distances over itself, a maximum belongs to its one cell;
+        so before it is laid on one grid, the map adds up to the sum, the picture's numbers left
+        out.
+        """
+        cells_of = [taps[tap].shape[-1] for tap in self.taps]
+        joined = np.zeros((max(cells_of), max(cells_of)), np.float32)
+        start = 0
+        for tap in self.taps:
+            cells = covered_cells(taps[tap], place, side)
+            channels, count = cells.shape
+            mean_w, std_w, max_w = weights[start : start + 3 * channels].reshape(3, channels)
+            start += 3 * channels
+            centred = cells - cells.mean(axis=1, keepdims=True)
+            deviation = np.sqrt(np.maximum((centred**2).mean(axis=1), _VARIANCE_MIN))
+            flat = (mean_w / count) @ cells + (std_w / (count * deviation)) @ centred**2
+            peaks = cells.argmax(axis=1)
+            np.add.at(flat, peaks, max_w * cells[np.arange(channels), peaks])
+            whole = np.zeros(taps[tap].shape[1:], np.float32)
+            rows, columns = covered_shape(whole.shape, place, side)
+            whole[:rows, :columns] = flat.reshape(rows, columns)
+            share = (len(whole) / len(joined)) ** 2
+            joined += share * cv2.resize(whole, joined.shape[::-1], interpolation=cv2.INTER_LINEAR)
+        return joined
+
+
+def covered_shape(shape: tuple[int, ...], place: Window, side: int) -> tuple[int, int]:
+    """Rows and columns of a ``(h, w)`` map that the window covers, at least one of each."""
+    height, width = shape[-2:]
+    return (
+        max(1, round(place.height * height / side)),
+        max(1, round(place.width * width / side)),
+    )
+
+
+def covered_cells(tap: NDArray[np.float32], place: Window, side: int) -> NDArray[np.float32]:
+    """``(C, h, w)`` -> ``(C, cells)`` of the cells that the window covers."""
+    rows, columns = covered_shape(tap.shape, place, side)
+    return np.ascontiguousarray(tap[:, :rows, :columns]).reshape(len(tap), -1)
+
+
+def _picture_numbers(canvas: NDArray[np.float32], place: Window) -> NDArray[np.float32]:
+    pixels = canvas[:, : place.height : _STRIDE, : place.width : _STRIDE].reshape(3, -1)
+    ordered = np.sort(pixels, axis=1)
+    last = ordered.shape[1] - 1
+    size = np.log([place.x1 - place.x0, place.y1 - place.y0])
+    levels = [ordered[:, round(share * last)] for share in (0.05, 0.5, 0.95)]
+    return np.concatenate([pixels.mean(axis=1), pixels.std(axis=1), *levels, size])
