@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: up down status weights test check lint eval clean postgres
+.PHONY: up down status weights test check lint eval bench clean postgres
 
 up: $(STAMP)
 	$(BIN)/xingyue up
@@ -33,6 +33,15 @@ lint: $(STAMP)
 DATA ?= ../shared/data
 eval: $(STAMP) weights
 	$(BIN)/xingyue eval appliance-surface-qc --data $(DATA)
+
+# Throughput and latency against the raw loop, on a platform of its own (benchmarks/README.md):
+# make bench SCENARIO=image,noop SECONDS=10 ROUNDS=3
+SCENARIO ?= all
+SECONDS ?= 10
+ROUNDS ?= 3
+bench: $(STAMP) weights
+	PYTHONPATH=benchmarks $(BIN)/python -m xingyue_benchmarks run \
+	  --scenario $(SCENARIO) --seconds $(SECONDS) --rounds $(ROUNDS)
 
 # A real PostgreSQL for the ledger's tests; where it can't be installed they are skipped.
 postgres:

@@ -1,0 +1,52 @@
+"""A scenario's bodies: as a client sends them, and as an engine gets them."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from xingyue.contract import HeadRef, WorkItem
+from xingyue_benchmarks import appliance
+from xingyue_benchmarks.scenario import ApplianceImages, Filler, SampleImages, Scenario
+
+
+@dataclass(frozen=True, slots=True)
+class Body:
+    data: bytes
+    text: str | None = None
+    """The input of a text model, which ``data`` holds as JSON."""
+
+    def item(self, head: HeadRef | None) -> WorkItem:
+        if self.text is not None:
+            return WorkItem("embed", head, {}, {"input": self.text})
+        return WorkItem(
+            "inspect", head, {"image": self.data}, {"threshold": None, "heatmap": False}
+        )
+
+
+def make(scenario: Scenario, samples: Path) -> list[Body]:
+    """``samples``: the folder that ``xingyue up`` has drawn into."""
+    wanted = scenario.bodies
+    if isinstance(wanted, ApplianceImages):
+        return [
+            Body(appliance.jpeg(seed, wanted.width, wanted.height, wanted.quality))
+            for seed in range(wanted.count)
+        ]
+    if isinstance(wanted, SampleImages):
+        return [Body((samples / name).read_bytes()) for name in wanted.names]
+    if isinstance(wanted, Filler):
+        return [Body(b"\x5a" * wanted.bytes)]
+    return [
+        Body(json.dumps({"model": scenario.model, "input": text}).encode(), text)
+        for text in wanted.texts
+    ]
+
+
+def write(found: list[Body], folder: Path) -> tuple[str, ...]:
+    """Files for the load generator."""
+    folder.mkdir(parents=True, exist_ok=True)
+    paths = [folder / f"{number}.body" for number in range(len(found))]
+    for path, body in zip(paths, found, strict=True):
+        path.write_bytes(body.data)
+    return tuple(str(path) for path in paths)

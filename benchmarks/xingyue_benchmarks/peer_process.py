@@ -1,0 +1,132 @@
+"""A peer in a process of its own, one thread: no HTTP, no hop, no meter.
+
+    raw     decode, resize, trunk, head, by hand with OpenCV and ONNX Runtime: what someone writes
+            who has one model and one afternoon
+    engine  the platform's own engine and family, one item at a time
+
+It is told ``run <seconds>`` on standard input and answers with a line of JSON: calls made, seconds,
+latencies, CPU. Between runs it sleeps.
+"""
+
+from __future__ import annotations
+
+import gc
+import json
+import resource
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import cv2
+import numpy as np
+import onnxruntime
+
+from xingyue.catalog.heads import HeadSource
+from xingyue.catalog.loader import load_catalog
+from xingyue.catalog.spec import Catalog
+from xingyue.catalog.weights import WeightStore
+from xingyue.contract import WorkResult
+from xingyue.serving.engine import Engine
+from xingyue.serving.head_refs import head_ref
+from xingyue_benchmarks import bodies
+from xingyue_benchmarks.scenario import Scenario
+
+Call = Callable[[int], None]
+"""Answer the body with this number; raises if it can't."""
+_CALLS_MAX = 5_000_000
+
+
+def engine_call(scenario: Scenario, catalog: Catalog, home: Path, found: list[bodies.Body]) -> Call:
+    entry = catalog.models[0]
+    assert entry.trunk is not None, "catalogue.compose lists entries with a trunk"
+    store = WeightStore(home / "weights", catalog.weights, allow_hub=False)
+    heads = HeadSource(home / "cache" / "peer-heads")
+    engine = Engine(catalog.trunks[entry.trunk], store.ensure, heads)
+    items = [body.item(head_ref(entry)) for body in found]
+
+    def call(number: int) -> None:
+        (outcome,), _ = engine.infer([items[number % len(items)]])
+        if not isinstance(outcome, WorkResult):
+            raise outcome
+
+    return call
+
+
+def raw_call(scenario: Scenario, catalog: Catalog, home: Path, found: list[bodies.Body]) -> Call:
+    """The trunk's taps and the head's network as they are on disk, default graph optimisation."""
+    entry = catalog.models[0]
+    assert entry.trunk is not None, "catalogue.compose lists entries with a trunk"
+    store = WeightStore(home / "weights", catalog.weights, allow_hub=False)
+    path = store.ensure(catalog.trunks[entry.trunk].weights["trunk"])
+    ref = head_ref(entry)
+    assert ref is not None, "the peer raw is for models with a head"
+    files = HeadSource(home / "cache" / "peer-heads").resolve(ref)
+    trunk, head = _session(path), _session(files.folder / "head.onnx")
+    wanted = [node.name for node in head.get_inputs()]
+    side = scenario.raw_side
+
+    def call(number: int) -> None:
+        image = _canvas(found[number % len(found)].data, side)
+        taps = trunk.run([name for name in wanted if name != "canvas"], {"image": image})
+        names = (name for name in wanted if name != "canvas")
+        feed = dict(zip(names, taps, strict=True))
+        if "canvas" in wanted:
+            feed["canvas"] = image
+        head.run(None, feed)
+
+    return call
+
+
+def _canvas(data: bytes, side: int) -> np.ndarray[tuple[int, ...], np.dtype[np.float32]]:
+    bgr = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+    if bgr is None:
+        raise ValueError("the image cannot be decoded")
+    small = cv2.resize(bgr, (side, side), interpolation=cv2.INTER_AREA)[..., ::-1]
+    scaled = (small.astype(np.float32) - 127.0) * np.float32(1 / 128)
+    return np.ascontiguousarray(scaled.transpose(2, 0, 1)[None], np.float32)
+
+
+def _session(path: Path) -> onnxruntime.InferenceSession:
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    options.inter_op_num_threads = 1
+    return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+
+
+def run(call: Call, seconds: float) -> dict[str, object]:
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    latencies_ms: list[float] = []
+    gc.collect()
+    start_s = now_s = time.perf_counter()
+    while now_s - start_s < seconds and len(latencies_ms) < _CALLS_MAX:
+        call(len(latencies_ms))
+        done_s = time.perf_counter()
+        latencies_ms.append(round((done_s - now_s) * 1e3, 4))
+        now_s = done_s
+    after = resource.getrusage(resource.RUSAGE_SELF)
+    cpu_s = after.ru_utime + after.ru_stime - used.ru_utime - used.ru_stime
+    return {"seconds": now_s - start_s, "latencies_ms": latencies_ms, "cpu_s": cpu_s}
+
+
+def main() -> None:
+    given = json.loads(sys.stdin.readline())
+    scenario = Scenario.model_validate(given["scenario"])
+    home = Path(given["home"])
+    catalog = load_catalog(Path(given["catalog"]))
+    found = bodies.make(scenario, home / "samples")
+    make = {"raw": raw_call, "engine": engine_call}[given["peer"]]
+    cv2.setNumThreads(1)
+    call = make(scenario, catalog, home, found)
+    for number in range(len(found) + 2):
+        call(number)
+    print("ready", flush=True)
+    for line in sys.stdin:
+        command, _, seconds = line.strip().partition(" ")
+        if command != "run":
+            return
+        print(json.dumps(run(call, float(seconds))), flush=True)
+
+
+if __name__ == "__main__":
+    main()
