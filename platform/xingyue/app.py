@@ -18,23 +18,31 @@ from xingyue.clock import SystemClock
 from xingyue.contract import EvalContext, EvalTable
 from xingyue.errors import InvalidRequest, NotFound
 from xingyue.files.assembly import assemble
+from xingyue.files.file_rows import FileRows
 from xingyue.files.rules import Limits
+from xingyue.finetune.bases import Bases
+from xingyue.finetune.service import FineTuning
+from xingyue.finetune.sources import DataLimits, DataSources
 from xingyue.gateway.services import Readiness, Services
 from xingyue.indexing import TrunkIndexer
 from xingyue.inference import Inference, TrunkClient
+from xingyue.jobs.store import JobStore
 from xingyue.ledger.meter import Meter
 from xingyue.ledger.reports import LedgerReports
 from xingyue.ledger.store import LedgerStore
 from xingyue.maintenance import every
+from xingyue.resolution import Resolver
 from xingyue.serving.local import LocalServing
 from xingyue.settings import Settings
 from xingyue.storage.database import create_schema, open_engine
 from xingyue.storage.identities import Identities
+from xingyue.storage.objects import ObjectStore
 from xingyue.storage.s3 import S3Access, S3Store
 from xingyue.storage.tenant_access import TenantAccess
 from xingyue.tenants.directory import TenantDirectory
 from xingyue.tenants.rate_limit import TenantLimiter
 from xingyue.tenants.store import TenantStore
+from xingyue.variants import assembly as variants_assembly
 
 
 def needed_weights(catalog: Catalog) -> list[str]:
@@ -59,12 +67,15 @@ async def open_services(
     access: S3Access,
     trunks: Mapping[str, TrunkClient],
     readiness: Readiness,
+    store: ObjectStore | None = None,
 ) -> AsyncIterator[Services]:
-    """All of one gateway process, from the database to the meter; closed in reverse."""
+    """All of one gateway process, from the database to the meter; closed in reverse. ``store``
+    stands in for the S3 server that ``access`` leads to."""
     clock = SystemClock()
     engine = open_engine(settings.database_url or "")
-    objects = S3Store(access)
-    inference = Inference(catalog, trunks)
+    objects = store or S3Store(access)
+    variants = variants_assembly.assemble(engine, settings.home / "keys", clock=clock)
+    inference = Inference(catalog, trunks, variants.recorder)
     indexer = TrunkIndexer(inference, *_embedding(catalog))
     limits = Limits(file_max_bytes=settings.body_max_bytes)
     files = assemble(engine, objects, settings.s3_bucket, indexer, clock=clock, limits=limits)
@@ -81,7 +92,7 @@ async def open_services(
     )
     await meter.start()
     try:
-        async with every(60.0, files.maintain):
+        async with every(60.0, files.maintain), variants.running():
             yield Services(
                 settings=settings,
                 catalog=catalog,
@@ -96,6 +107,22 @@ async def open_services(
                 objects=objects,
                 storage_access=_tenant_access(settings, objects, access),
                 files=files,
+                variants=variants,
+                finetune=FineTuning(
+                    JobStore(engine, clock=clock),
+                    DataSources(
+                        FileRows(engine, limits),
+                        objects,
+                        settings.s3_bucket,
+                        DataLimits(settings.tuning_data_max_bytes, settings.tuning_files_max),
+                    ),
+                    objects,
+                    Bases(catalog, variants.store),
+                    clock,
+                    price_micros_per_s=settings.tuning_price_micros_per_s,
+                    jobs_max=settings.tuning_jobs_max,
+                ),
+                resolver=Resolver(catalog, variants.directory, variants.recorder, clock),
                 inference=inference,
                 readiness=readiness,
             )
@@ -105,7 +132,7 @@ async def open_services(
         engine.dispose()
 
 
-def _tenant_access(settings: Settings, objects: S3Store, access: S3Access) -> TenantAccess:
+def _tenant_access(settings: Settings, objects: ObjectStore, access: S3Access) -> TenantAccess:
     """Only of the embedded server can identities be made; its folder is under ``home``."""
     if settings.s3_endpoint:
         return TenantAccess.external(objects, access)

@@ -1,16 +1,17 @@
-"""Use cases of inference: a catalogue entry answers a call. Knows neither HTTP nor money."""
+"""Use cases of inference: a model answers a call. Knows neither HTTP nor money."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from xingyue.catalog.spec import Catalog, EntrySpec, Visibility
+from xingyue.catalog.spec import Catalog, EntrySpec
 from xingyue.contract import Chunk, HeadRef, WorkItem, WorkResult
-from xingyue.errors import Internal, NotFound, XingyueError
+from xingyue.errors import IntegrityError, Internal, NotFound, XingyueError
 from xingyue.serving.batching import Answer
-from xingyue.serving.head_refs import head_ref
+from xingyue.serving.served import ServedModel
+from xingyue.variants.recorder import Recorder
 
 
 class TrunkClient(Protocol):
@@ -26,27 +27,17 @@ class Inferred:
 
 
 class Inference:
-    """``trunks``: trunk name -> client, one each."""
+    """``trunks``: trunk name -> client, one each. ``recorder`` counts the calls of variants."""
 
-    def __init__(self, catalog: Catalog, trunks: Mapping[str, TrunkClient]) -> None:
+    def __init__(
+        self,
+        catalog: Catalog,
+        trunks: Mapping[str, TrunkClient],
+        recorder: Recorder | None = None,
+    ) -> None:
         self._catalog = catalog
         self._trunks = trunks
-
-    def entry(self, model: str) -> EntrySpec:
-        """``id`` or ``id@version``. ``NotFound`` if unknown or not listed, never telling which."""
-        name, _, version = model.partition("@")
-        entry = self._catalog.entry(name)
-        if (
-            entry is None
-            or entry.visibility is not Visibility.LISTED
-            or version not in ("", entry.version, "latest")
-        ):
-            raise NotFound(
-                f"there is no model {model!r}; GET /v1/models lists those you may call",
-                code="model_not_found",
-                param="model",
-            )
-        return entry
+        self._recorder = recorder
 
     def part(self, entry: EntrySpec, role: str) -> EntrySpec:
         """The entry that fills a role of a composite one."""
@@ -57,7 +48,7 @@ class Inference:
 
     async def run(
         self,
-        entry: EntrySpec,
+        model: ServedModel | EntrySpec,
         op: str,
         *,
         payload: Mapping[str, bytes] | None = None,
@@ -66,19 +57,64 @@ class Inference:
         timeout_s: float | None = None,
     ) -> Inferred:
         """One item through its trunk. Raises the item's own error."""
-        item = WorkItem(op, head or head_ref(entry), payload or {}, params or {})
-        answer = await self._client(entry).run(item, timeout_s or entry.timeout_s)
-        if isinstance(answer.outcome, XingyueError):
-            raise answer.outcome
+        served = _served(model)
+        item = WorkItem(op, head or served.head, payload or {}, params or {})
+        try:
+            answer = await self._client(served).run(item, timeout_s or served.timeout_s)
+            if isinstance(answer.outcome, XingyueError):
+                raise answer.outcome
+        except XingyueError as error:
+            fault = _head_fault(served, error)
+            self._failed(served, fault)
+            raise fault from error
+        self._answered(served, answer.outcome)
         return Inferred(answer.outcome, answer.compute_ms)
 
-    def stream(
-        self, entry: EntrySpec, op: str, *, params: Mapping[str, Any]
-    ) -> AsyncIterator[Chunk]:
+    async def stream(
+        self, model: ServedModel | EntrySpec, op: str, *, params: Mapping[str, Any]
+    ) -> AsyncGenerator[Chunk, None]:
         """Chunks; the last one carries ``final``."""
-        return self._client(entry).stream(WorkItem(op, head_ref(entry), {}, params))
+        served = _served(model)
+        chunks = self._client(served).stream(WorkItem(op, served.head, {}, params))
+        try:
+            async for chunk in chunks:
+                if chunk.final is not None:
+                    self._answered(served, chunk.final)
+                yield chunk
+        except XingyueError as error:
+            fault = _head_fault(served, error)
+            self._failed(served, fault)
+            raise fault from error
+        finally:
+            # A caller that hangs up stops the work at once, not when this generator is collected.
+            close = getattr(chunks, "aclose", None)
+            if close is not None:
+                await close()
 
-    def _client(self, entry: EntrySpec) -> TrunkClient:
-        if entry.trunk is None:
-            raise Internal(f"{entry.id} has no trunk of its own")
-        return self._trunks[entry.trunk]
+    def _answered(self, served: ServedModel, result: WorkResult) -> None:
+        if served.watch is not None and self._recorder is not None:
+            self._recorder.answered(served.watch, result.value)
+
+    def _failed(self, served: ServedModel, error: XingyueError) -> None:
+        if served.watch is not None and self._recorder is not None:
+            self._recorder.failed(served.watch, error)
+
+    def _client(self, served: ServedModel) -> TrunkClient:
+        if served.trunk is None:
+            raise Internal(f"{served.entry.id} has no trunk of its own")
+        return self._trunks[served.trunk]
+
+
+def _served(model: ServedModel | EntrySpec) -> ServedModel:
+    return ServedModel.of_entry(model) if isinstance(model, EntrySpec) else model
+
+
+def _head_fault(served: ServedModel, error: XingyueError) -> XingyueError:
+    """A variant's head that is gone from the store is our fault, not a wrong name."""
+    if served.id == served.entry.id or not isinstance(error, NotFound):
+        return error
+    return IntegrityError(
+        f"the files of {served.id}@{served.version} are missing: {error.message}",
+        code="artefact_missing",
+        param="model",
+    )

@@ -53,6 +53,9 @@ class Settings(BaseSettings):
     image_max_pixels: int = Field(default=50_000_000, description="Largest decoded image, pixels.")
     queue_max: int = Field(default=256, description="Calls waiting per trunk before shedding.")
     deadline_s: float = Field(default=30.0, description="Default deadline of a call, seconds.")
+    platform_share_percent: int = Field(
+        default=30, ge=0, le=100, description="What the platform keeps of a vendor's price."
+    )
     lease_micros: int = Field(default=2_000_000, description="Slice of a balance per gateway.")
     lease_ttl_s: float = Field(default=30.0, description="Life of a lease without heartbeat.")
     demo_credit_micros: int = Field(default=100_000_000, description="Demo tenant's credit.")

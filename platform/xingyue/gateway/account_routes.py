@@ -25,7 +25,9 @@ router = APIRouter(tags=["account"])
 @router.get("/v1/account")
 async def account(request: Request, principal: Caller) -> dict[str, Any]:
     tenant = principal.tenant
-    balance = await services_of(request).meter.balance(tenant.id)
+    services = services_of(request)
+    balance = await services.meter.balance(tenant.id)
+    earned = await asyncio.to_thread(services.reports.earned_micros, tenant.id)
     return {
         "tenant": {"id": tenant.id, "name": tenant.name, "status": tenant.status.value},
         "balance": {
@@ -34,6 +36,7 @@ async def account(request: Request, principal: Caller) -> dict[str, Any]:
             "available_micros": balance.available_micros,
             "currency": "CNY",
         },
+        "earnings_micros": earned,
         "vouchers": [],
         "limits": {
             "requests_per_minute": tenant.rate_limit_requests,

@@ -17,9 +17,11 @@ from xingyue.gateway import (
     embeddings,
     errors,
     files_routes,
+    fine_tuning_routes,
     health,
     inspect,
     storage_routes,
+    variant_routes,
     vector_store_routes,
 )
 from xingyue.gateway.context import RequestContext
@@ -32,7 +34,9 @@ ROUTERS: tuple[APIRouter, ...] = (
     catalog_routes.router,
     files_routes.router,
     vector_store_routes.router,
+    fine_tuning_routes.router,
     storage_routes.router,
+    variant_routes.router,
     account_routes.router,
     admin_routes.router,
     health.router,

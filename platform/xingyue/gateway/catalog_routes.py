@@ -1,15 +1,24 @@
-"""What may be called: the catalogue with prices and cards, and OpenAI's list of models."""
+"""What may be called: the catalogue with prices and cards, and OpenAI's list of models.
+
+Beside the catalogue's entries these are the caller's own variants and those that others listed.
+"""
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 from fastapi import APIRouter
 from starlette.requests import Request
 
 from xingyue.catalog.spec import EntrySpec, Visibility
+from xingyue.gateway import variant_views
 from xingyue.gateway.auth import Caller
 from xingyue.gateway.services import services_of
+from xingyue.resolution import not_found
+from xingyue.tenants.tenant import Principal
+from xingyue.variants import rules
+from xingyue.variants.models import Snapshot
 
 router = APIRouter(tags=["catalogue"])
 
@@ -17,6 +26,32 @@ router = APIRouter(tags=["catalogue"])
 def _listed(request: Request) -> list[EntrySpec]:
     models = services_of(request).catalog.models
     return [entry for entry in models if entry.visibility is Visibility.LISTED]
+
+
+async def _variants(request: Request, principal: Principal) -> list[tuple[Snapshot, EntrySpec]]:
+    """Those that the caller may call, with their bases."""
+    services = services_of(request)
+    found = await asyncio.to_thread(services.variants.store.callable_by, principal.tenant.id)
+    pairs = [(each, services.catalog.entry(each.variant.base_model)) for each in found]
+    return [(each, entry) for each, entry in pairs if entry is not None]
+
+
+async def _variant(
+    request: Request, principal: Principal, model: str
+) -> tuple[Snapshot, EntrySpec] | None:
+    """None for a name that can't be a variant's; ``NotFound`` as for a call."""
+    reference = rules.parse(model)
+    if reference is None:
+        return None
+    services = services_of(request)
+    snapshot = await services.variants.directory.get(reference.variant_id)
+    if snapshot is None or not rules.may_see(snapshot.variant, principal.tenant.id):
+        raise not_found(model)
+    entry = services.catalog.entry(snapshot.variant.base_model)
+    if entry is None:
+        raise not_found(model)
+    rules.check_not_retired(snapshot.variant, services.clock.now())
+    return snapshot, entry
 
 
 def _shape(entry: EntrySpec) -> dict[str, Any]:
@@ -36,20 +71,32 @@ async def catalog(
 ) -> dict[str, Any]:
     """Filter by industry and task; `q` searches ids, titles and summaries."""
 
-    def wanted(entry: EntrySpec) -> bool:
-        text = f"{entry.id} {entry.card.title} {entry.card.title_zh} {entry.card.summary}".lower()
+    def wanted(shaped: dict[str, Any]) -> bool:
+        card = shaped["card"]
+        text = f"{shaped['id']} {card['title']} {card['title_zh']} {card['summary']}".lower()
         return (
-            industry in (None, entry.industry)
-            and task in (None, entry.task.value)
+            industry in (None, shaped["industry"])
+            and task in (None, shaped["task"])
             and (q is None or q.lower() in text)
         )
 
-    return {"object": "list", "data": [_shape(e) for e in _listed(request) if wanted(e)]}
+    shown = [_shape(entry) for entry in _listed(request)]
+    for snapshot, entry in await _variants(request, principal):
+        shaped = variant_views.catalogue_view(snapshot, entry, principal.tenant.id)
+        if shaped is not None:
+            shown.append(shaped)
+    return {"object": "list", "data": [each for each in shown if wanted(each)]}
 
 
 @router.get("/v1/catalog/{model}")
 async def catalog_entry(request: Request, principal: Caller, model: str) -> dict[str, Any]:
-    return _shape(services_of(request).inference.entry(model))
+    found = await _variant(request, principal, model)
+    if found is None:
+        return _shape(services_of(request).resolver.entry(model))
+    shaped = variant_views.catalogue_view(*found, principal.tenant.id)
+    if shaped is None:
+        raise not_found(model)
+    return shaped
 
 
 def _model(entry: EntrySpec) -> dict[str, Any]:
@@ -59,9 +106,16 @@ def _model(entry: EntrySpec) -> dict[str, Any]:
 
 @router.get("/v1/models")
 async def models(request: Request, principal: Caller) -> dict[str, Any]:
-    return {"object": "list", "data": [_model(entry) for entry in _listed(request)]}
+    shown = [_model(entry) for entry in _listed(request)]
+    shown += [
+        variant_views.model_view(each.variant) for each, _ in await _variants(request, principal)
+    ]
+    return {"object": "list", "data": shown}
 
 
 @router.get("/v1/models/{model}")
 async def model(request: Request, principal: Caller, model: str) -> dict[str, Any]:
-    return _model(services_of(request).inference.entry(model))
+    found = await _variant(request, principal, model)
+    if found is None:
+        return _model(services_of(request).resolver.entry(model))
+    return variant_views.model_view(found[0].variant)

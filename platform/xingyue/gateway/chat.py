@@ -14,7 +14,8 @@ from xingyue.errors import Internal
 from xingyue.gateway.auth import Caller
 from xingyue.gateway.bodies import parse_json
 from xingyue.gateway.chat_request import ChatCall, read_call
-from xingyue.gateway.metering import Ran, check_model, metered, timeout_s
+from xingyue.gateway.embeddings import model_name
+from xingyue.gateway.metering import Ran, check_model, metered, resolve, timeout_s
 from xingyue.gateway.search import find_passages
 from xingyue.gateway.services import services_of
 from xingyue.gateway.sse import stream_answer
@@ -28,8 +29,10 @@ async def chat_completions(request: Request, principal: Caller) -> Response:
     """As the OpenAI SDK calls it. With `vector_store_ids` and a document QA model, the answer is
     grounded in those documents and carries verbatim citations in `annotations`."""
     body = await request.body()
-    call = read_call(services_of(request), parse_json(body))
-    check_model(request, principal, call.entry)
+    asked = parse_json(body)
+    model = await resolve(request, principal, model_name(asked))
+    call = read_call(services_of(request), model, asked)
+    check_model(request, principal, model)
     if call.stream:
         return await stream_answer(
             request, principal, call, body, lambda: _chunks(request, principal, call)
@@ -39,7 +42,7 @@ async def chat_completions(request: Request, principal: Caller) -> Response:
         return await _whole(request, principal, call)
 
     return await metered(
-        request, principal, call.entry, body=body, units_max=call.units_max, run=run
+        request, principal, call.model, body=body, units_max=call.units_max, run=run
     )
 
 
@@ -49,7 +52,7 @@ async def _whole(request: Request, principal: Principal, call: ChatCall) -> Ran:
         call.speaker,
         call.op,
         params=call.params | passages,
-        timeout_s=timeout_s(request, call.entry),
+        timeout_s=timeout_s(request, call.model),
     )
     answer = call.completion(done.result.value)
     return Ran(lambda _: answer, done.result.units + searched, done.compute_ms)
@@ -61,11 +64,14 @@ async def _chunks(request: Request, principal: Principal, call: ChatCall) -> Asy
     stream = services_of(request).inference.stream(
         call.speaker, call.op, params=call.params | passages
     )
-    async for chunk in stream:
-        chunk.units += searched
-        if chunk.final is not None:
-            chunk.final = WorkResult(chunk.final.value, chunk.final.units + searched)
-        yield chunk
+    try:
+        async for chunk in stream:
+            chunk.units += searched
+            if chunk.final is not None:
+                chunk.final = WorkResult(chunk.final.value, chunk.final.units + searched)
+            yield chunk
+    finally:
+        await stream.aclose()
 
 
 async def _passages(

@@ -9,8 +9,8 @@ from typing import Any
 
 from xingyue.catalog.spec import EntrySpec, Task
 from xingyue.errors import InvalidRequest
-from xingyue.gateway.embeddings import model_name
 from xingyue.gateway.services import Services
+from xingyue.serving.served import ServedModel
 
 QUESTION_MAX_CHARS = 4_000
 MESSAGES_MAX = 200
@@ -21,10 +21,10 @@ _UNSUPPORTED = ("tools", "functions", "logprobs", "response_format", "audio", "m
 
 @dataclass(frozen=True, slots=True)
 class ChatCall:
-    entry: EntrySpec
+    model: ServedModel
     """What is called and billed."""
-    speaker: EntrySpec
-    """The entry whose trunk words the answer: the same, or a part of it."""
+    speaker: ServedModel
+    """The model whose trunk words the answer: the same, or a part of it."""
     searcher: EntrySpec | None
     op: str
     params: dict[str, Any]
@@ -50,7 +50,7 @@ class ChatCall:
             "id": self.id,
             "object": "chat.completion",
             "created": self.created,
-            "model": self.entry.id,
+            "model": self.model.id,
             "choices": [choice],
             "usage": token_usage(value),
         }
@@ -67,7 +67,7 @@ class ChatCall:
             "id": self.id,
             "object": "chat.completion.chunk",
             "created": self.created,
-            "model": self.entry.id,
+            "model": self.model.id,
             "choices": choices,
         }
 
@@ -86,28 +86,29 @@ def token_usage(value: dict[str, Any]) -> dict[str, int]:
     }
 
 
-def read_call(services: Services, asked: dict[str, Any]) -> ChatCall:
+def read_call(services: Services, model: ServedModel, asked: dict[str, Any]) -> ChatCall:
     """``InvalidRequest`` names the field and the remedy."""
-    entry = services.inference.entry(model_name(asked))
-    if entry.task not in (Task.CHAT, Task.DOCUMENT_QA):
+    if model.task not in (Task.CHAT, Task.DOCUMENT_QA):
         raise InvalidRequest(
-            f"{entry.id} does not chat; its task is {entry.task.value}", param="model"
+            f"{model.id} does not chat; its task is {model.task.value}", param="model"
         )
     for name in _UNSUPPORTED:
         if asked.get(name):
-            raise InvalidRequest(f"{name} is not supported by {entry.id}; leave it out", param=name)
+            raise InvalidRequest(f"{name} is not supported by {model.id}; leave it out", param=name)
     messages = _messages(asked.get("messages"))
-    qa = entry.task is Task.DOCUMENT_QA
-    speaker = services.inference.part(entry, "assistant") if qa else entry
+    qa = model.task is Task.DOCUMENT_QA
+    speaker = model
+    if qa:
+        speaker = ServedModel.of_entry(services.inference.part(model.entry, "assistant"))
     context = int(services.catalog.trunks[speaker.trunk or ""].options["context_tokens"])
     params: dict[str, Any] = {"messages": messages, **_sampling(asked, context)}
     options = asked.get("stream_options") or {}
     if not isinstance(options, dict):
         raise InvalidRequest("stream_options must be an object", param="stream_options")
     return ChatCall(
-        entry=entry,
+        model=model,
         speaker=speaker,
-        searcher=services.inference.part(entry, "embedding") if qa else None,
+        searcher=services.inference.part(model.entry, "embedding") if qa else None,
         op="answer" if qa else "chat",
         params=params,
         stream=_flag(asked, "stream"),

@@ -15,7 +15,7 @@ from xingyue.catalog.spec import Task
 from xingyue.errors import InvalidRequest
 from xingyue.gateway.auth import Caller
 from xingyue.gateway.bodies import parse_json
-from xingyue.gateway.metering import Ran, metered, timeout_s
+from xingyue.gateway.metering import Ran, metered, resolve, timeout_s
 from xingyue.gateway.services import services_of
 
 router = APIRouter(tags=["openai"])
@@ -30,21 +30,21 @@ async def embeddings(request: Request, principal: Caller) -> Response:
     body = await request.body()
     asked = parse_json(body)
     services = services_of(request)
-    entry = services.inference.entry(model_name(asked))
-    if entry.task is not Task.EMBEDDINGS:
-        raise InvalidRequest(f"{entry.id} is no embedding model", param="model")
+    model = await resolve(request, principal, model_name(asked))
+    if model.task is not Task.EMBEDDINGS:
+        raise InvalidRequest(f"{model.id} is no embedding model", param="model")
     inputs = _inputs(asked.get("input"))
     encoding = asked.get("encoding_format", "float")
     if encoding not in ("float", "base64"):
         raise InvalidRequest("encoding_format is float or base64", param="encoding_format")
     params = {} if asked.get("dimensions") is None else {"dimensions": asked["dimensions"]}
-    limit_s = timeout_s(request, entry)
+    limit_s = timeout_s(request, model)
 
     async def run() -> Ran:
         done = await asyncio.gather(
             *(
                 services.inference.run(
-                    entry, "embed", params={"input": text, **params}, timeout_s=limit_s
+                    model, "embed", params={"input": text, **params}, timeout_s=limit_s
                 )
                 for text in inputs
             )
@@ -57,14 +57,14 @@ async def embeddings(request: Request, principal: Caller) -> Response:
         answer = {
             "object": "list",
             "data": data,
-            "model": entry.id,
+            "model": model.id,
             "usage": {"prompt_tokens": units, "total_tokens": units},
         }
         return Ran(lambda _: answer, units, max(each.compute_ms for each in done))
 
     # A token is at least one byte; a few more per input for markers of begin and end.
     units_max = sum(len(text.encode()) + 8 for text in inputs)
-    return await metered(request, principal, entry, body=body, units_max=units_max, run=run)
+    return await metered(request, principal, model, body=body, units_max=units_max, run=run)
 
 
 def model_name(asked: dict[str, Any]) -> str:

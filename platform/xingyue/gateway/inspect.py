@@ -10,14 +10,15 @@ from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import Response
 
-from xingyue.catalog.spec import EntrySpec, Task
+from xingyue.catalog.spec import Task
 from xingyue.errors import InvalidRequest, XingyueError
 from xingyue.gateway.auth import Caller
 from xingyue.gateway.bodies import Images, read_images
 from xingyue.gateway.errors import envelope
-from xingyue.gateway.metering import Ran, metered, timeout_s
+from xingyue.gateway.metering import Ran, metered, resolve, timeout_s
 from xingyue.gateway.services import services_of
 from xingyue.inference import Inferred
+from xingyue.serving.served import ServedModel
 
 router = APIRouter(tags=["inspect"])
 
@@ -32,28 +33,28 @@ async def inspect(
 ) -> Response:
     """The body is the image itself, multipart with one or more files (and a `template` for models
     that compare), or JSON `{"image": {"s3": "bucket/key"}}` in the caller's own bucket."""
-    entry = services_of(request).inference.entry(model)
-    _check(entry, threshold)
+    served = await resolve(request, principal, model)
+    _check(served, threshold)
     body = await request.body()
     sent = await read_images(request, principal, body)
-    _check_template(entry, sent)
+    _check_template(served, sent)
     params = {"threshold": threshold, "heatmap": heatmap}
 
     async def run() -> Ran:
-        return await _run(request, entry, sent, params)
+        return await _run(request, served, sent, params)
 
-    return await metered(request, principal, entry, body=body, units_max=len(sent.images), run=run)
+    return await metered(request, principal, served, body=body, units_max=len(sent.images), run=run)
 
 
-async def _run(request: Request, entry: EntrySpec, sent: Images, params: dict[str, Any]) -> Ran:
+async def _run(request: Request, served: ServedModel, sent: Images, params: dict[str, Any]) -> Ran:
     services = services_of(request)
-    limit_s = timeout_s(request, entry)
+    limit_s = timeout_s(request, served)
     extra = {"template": sent.template} if sent.template is not None else {}
 
     async def one(image: bytes) -> Inferred | XingyueError:
         try:
             return await services.inference.run(
-                entry,
+                served,
                 "inspect",
                 payload={"image": image, **extra},
                 params=params,
@@ -70,51 +71,51 @@ async def _run(request: Request, entry: EntrySpec, sent: Images, params: dict[st
     compute_ms = max((result.compute_ms for result in done), default=0.0)
 
     def body(cost_micros: int) -> dict[str, Any]:
-        items = [_item(entry, result) for result in results]
+        items = [_item(served, result) for result in results]
         if not sent.many:
             return items[0]
-        return {"results": items, "usage": _usage(entry, units, cost_micros)}
+        return {"results": items, "usage": _usage(served, units, cost_micros)}
 
     return Ran(body, units, compute_ms)
 
 
-def _item(entry: EntrySpec, result: Inferred | XingyueError) -> dict[str, Any]:
+def _item(served: ServedModel, result: Inferred | XingyueError) -> dict[str, Any]:
     if isinstance(result, XingyueError):
         return envelope(result)
     units = result.result.units
     return {
         "id": f"insp_{secrets.token_hex(12)}",
-        "model": entry.id,
-        "version": entry.version,
+        "model": served.id,
+        "version": served.version,
         **result.result.value,
-        "usage": _usage(entry, units, entry.price.price().cost_micros(units)),
+        "usage": _usage(served, units, served.price.price().cost_micros(units)),
     }
 
 
-def _usage(entry: EntrySpec, units: int, cost_micros: int) -> dict[str, Any]:
+def _usage(served: ServedModel, units: int, cost_micros: int) -> dict[str, Any]:
     return {
-        "unit": entry.price.unit.value,
+        "unit": served.price.unit.value,
         "units": units,
         "cost_micros": cost_micros,
         "currency": "CNY",
     }
 
 
-def _check(entry: EntrySpec, threshold: float | None) -> None:
-    if entry.task is not Task.INSPECT:
+def _check(served: ServedModel, threshold: float | None) -> None:
+    if served.task is not Task.INSPECT:
         raise InvalidRequest(
-            f"{entry.id} does not inspect images; its task is {entry.task.value}", param="model"
+            f"{served.id} does not inspect images; its task is {served.task.value}", param="model"
         )
     # A comparison that NaN fails too.
     if threshold is not None and not 0 <= threshold <= 1:
         raise InvalidRequest("threshold must lie in [0, 1]", param="threshold")
 
 
-def _check_template(entry: EntrySpec, sent: Images) -> None:
-    if sent.template is not None and entry.template == "none":
-        raise InvalidRequest(f"{entry.id} does not compare; leave out template", param="template")
-    if sent.template is None and entry.template == "required":
+def _check_template(served: ServedModel, sent: Images) -> None:
+    if sent.template is not None and served.template == "none":
+        raise InvalidRequest(f"{served.id} does not compare; leave out template", param="template")
+    if sent.template is None and served.template == "required":
         raise InvalidRequest(
-            f"{entry.id} compares with a template: add a file part named template",
+            f"{served.id} compares with a template: add a file part named template",
             param="template",
         )

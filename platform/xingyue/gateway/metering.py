@@ -10,17 +10,20 @@ import json
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from email.utils import format_datetime
 from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import Response
 
-from xingyue.catalog.spec import EntrySpec
 from xingyue.errors import Forbidden, InvalidRequest
 from xingyue.gateway.services import Services, services_of
-from xingyue.ledger.events import UsageEvent
+from xingyue.ledger import accounts
+from xingyue.ledger.events import Share, UsageEvent
 from xingyue.ledger.idempotency import Idempotency, StoredResponse
 from xingyue.ledger.local import Hold
+from xingyue.ledger.rules import BPS, split_by_bps
+from xingyue.serving.served import ServedModel
 from xingyue.tenants import rules
 from xingyue.tenants.tenant import Principal
 
@@ -37,26 +40,32 @@ class Ran:
     compute_ms: float
 
 
-def check_model(request: Request, principal: Principal, entry: EntrySpec) -> None:
+async def resolve(request: Request, principal: Principal, model: str) -> ServedModel:
+    """What answers this caller under that name; ``Resolver`` tells the errors."""
+    resolver = services_of(request).resolver
+    return await resolver.resolve(model, principal.tenant.id, principal.key.id)
+
+
+def check_model(request: Request, principal: Principal, model: ServedModel) -> None:
     """``Forbidden`` where the key or the licence does not allow this model."""
-    rules.require_model(principal, entry.id)
+    rules.require_model(principal, model.id)
     settings = services_of(request).settings
     if (
         settings.commercial_only
-        and not entry.licences.commercial_use
+        and not model.licences.commercial_use
         and not principal.tenant.allow_noncommercial
     ):
         raise Forbidden(
-            f"the licence of {entry.id} forbids commercial use; ask the operator for leave",
+            f"the licence of {model.id} forbids commercial use; ask the operator for leave",
             code="commercial_use_forbidden",
             param="model",
         )
 
 
-def timeout_s(request: Request, entry: EntrySpec) -> float:
-    """The caller's deadline, never beyond the entry's own."""
+def timeout_s(request: Request, model: ServedModel) -> float:
+    """The caller's deadline, never beyond the model's own."""
     given = request.headers.get(TIMEOUT_HEADER)
-    limit = min(entry.timeout_s, services_of(request).settings.deadline_s)
+    limit = min(model.timeout_s, services_of(request).settings.deadline_s)
     if given is None:
         return limit
     if not given.isdigit() or int(given) == 0:
@@ -82,48 +91,62 @@ def replay(stored: StoredResponse) -> Response:
 
 
 def usage_event(
-    request: Request, principal: Principal, entry: EntrySpec, units: int, kind: str = "call"
+    request: Request, principal: Principal, model: ServedModel, units: int, kind: str = "call"
 ) -> UsageEvent:
+    cost_micros = model.price.price().cost_micros(units)
     return UsageEvent(
         tenant_id=principal.tenant.id,
         key_id=principal.key.id,
-        model=entry.id,
-        version=entry.version,
-        unit=entry.price.unit.value,
+        model=model.id,
+        version=model.version,
+        unit=model.price.unit.value,
         units=units,
-        cost_micros=entry.price.price().cost_micros(units),
+        cost_micros=cost_micros,
         request_id=request.state.request_id,
         created_at=services_of(request).clock.now(),
         kind=kind,
+        shares=_shares(request, model, cost_micros),
     )
 
 
+def _shares(request: Request, model: ServedModel, cost_micros: int) -> tuple[Share, ...]:
+    """The vendor's part, rounded down; the rest is the platform's."""
+    if model.vendor_id is None:
+        return ()
+    bps = BPS - services_of(request).settings.platform_share_percent * BPS // 100
+    return split_by_bps(cost_micros, {accounts.vendor_revenue(model.vendor_id): bps})
+
+
 def call_headers(
-    request: Request, entry: EntrySpec, cost_micros: int, compute_ms: float
+    request: Request, model: ServedModel, cost_micros: int, compute_ms: float
 ) -> dict[str, str]:
     total_ms = (time.perf_counter() - request.state.started_s) * 1e3
-    return {
-        "x-xingyue-model": f"{entry.id}@{entry.version}",
+    headers = {
+        "x-xingyue-model": f"{model.id}@{model.version}",
         "x-xingyue-cost-micros": str(cost_micros),
         "x-xingyue-overhead-ms": f"{max(0.0, total_ms - compute_ms):.1f}",
     }
+    if model.shutdown_at is not None:
+        # RFC 8594: this model is going to be retired.
+        headers["sunset"] = format_datetime(model.shutdown_at, usegmt=True)
+    return headers
 
 
 async def admit(
     services: Services,
     principal: Principal,
-    entry: EntrySpec,
+    model: ServedModel,
     units_max: int,
     key: Idempotency | None,
 ) -> Hold | StoredResponse:
-    amount = entry.price.price().cost_micros(units_max)
+    amount = model.price.price().cost_micros(units_max)
     return await services.meter.admit(principal.tenant.id, amount, idempotency=key)
 
 
 async def metered(
     request: Request,
     principal: Principal,
-    entry: EntrySpec,
+    model: ServedModel,
     *,
     body: bytes,
     units_max: int,
@@ -131,19 +154,19 @@ async def metered(
 ) -> Response:
     """Serve one call. ``units_max`` bounds what it may use; more is never billed."""
     services = services_of(request)
-    check_model(request, principal, entry)
+    check_model(request, principal, model)
     with services.limiter.slot(principal.tenant):
-        hold = await admit(services, principal, entry, units_max, idempotency(request, body))
+        hold = await admit(services, principal, model, units_max, idempotency(request, body))
         if isinstance(hold, StoredResponse):
             return replay(hold)
         try:
             ran = await run()
-            event = usage_event(request, principal, entry, min(ran.units, units_max))
+            event = usage_event(request, principal, model, min(ran.units, units_max))
             content = json.dumps(ran.body(event.cost_micros), ensure_ascii=False).encode()
         except BaseException:
             await services.meter.void(hold)
             raise
-        headers = call_headers(request, entry, event.cost_micros, ran.compute_ms)
+        headers = call_headers(request, model, event.cost_micros, ran.compute_ms)
         headers["content-type"] = "application/json"
         stored = StoredResponse(200, tuple(headers.items()), content)
         await services.meter.post(hold, event, stored if hold.claim else None)

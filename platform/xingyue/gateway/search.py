@@ -13,6 +13,7 @@ from xingyue.gateway.metering import admit, check_model, timeout_s, usage_event
 from xingyue.gateway.services import services_of
 from xingyue.inference import Inferred
 from xingyue.ledger.idempotency import StoredResponse
+from xingyue.serving.served import ServedModel
 from xingyue.tenants.tenant import Principal
 
 
@@ -29,7 +30,11 @@ async def find_passages(
 ) -> Inferred:
     """Unmetered: the caller's own flow bills it."""
     return await services_of(request).inference.run(
-        entry, "search", params=params, head=head, timeout_s=timeout_s(request, entry)
+        entry,
+        "search",
+        params=params,
+        head=head,
+        timeout_s=timeout_s(request, ServedModel.of_entry(entry)),
     )
 
 
@@ -44,14 +49,15 @@ async def search_store(
     """Passages, best first. ``NotFound`` for a store that is not the caller's."""
     services = services_of(request)
     entry = embedding_entry(request)
-    check_model(request, principal, entry)
+    model = ServedModel.of_entry(entry)
+    check_model(request, principal, model)
     head = await services.files.vector_stores.head_ref(principal.tenant.id, vector_store_id)
     if head is None:
         return []
     params = {"query": query, "top_k": top_k, "score_min": score_min}
     units_max = len(query.encode()) + 8
     with services.limiter.slot(principal.tenant):
-        hold = await admit(services, principal, entry, units_max, None)
+        hold = await admit(services, principal, model, units_max, None)
         if isinstance(hold, StoredResponse):
             raise Internal("a search has no idempotency key")
         try:
@@ -60,6 +66,6 @@ async def search_store(
             await services.meter.void(hold)
             raise
         units = min(found.result.units, units_max)
-        await services.meter.post(hold, usage_event(request, principal, entry, units))
+        await services.meter.post(hold, usage_event(request, principal, model, units))
     results: list[dict[str, Any]] = found.result.value["results"]
     return results

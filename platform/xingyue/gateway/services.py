@@ -11,16 +11,19 @@ from starlette.requests import HTTPConnection
 from xingyue.catalog.spec import Catalog
 from xingyue.clock import Clock
 from xingyue.files.assembly import Files
+from xingyue.finetune.service import FineTuning
 from xingyue.inference import Inference
 from xingyue.ledger.meter import Meter
 from xingyue.ledger.reports import LedgerReports
 from xingyue.ledger.store import LedgerStore
+from xingyue.resolution import Resolver
 from xingyue.settings import Settings
 from xingyue.storage.objects import ObjectStore
 from xingyue.storage.tenant_access import TenantAccess
 from xingyue.tenants.directory import TenantDirectory
 from xingyue.tenants.rate_limit import TenantLimiter
 from xingyue.tenants.store import TenantStore
+from xingyue.variants.assembly import Variants
 
 
 class Readiness(Protocol):
@@ -44,6 +47,9 @@ class Services:
     objects: ObjectStore
     storage_access: TenantAccess
     files: Files
+    variants: Variants
+    finetune: FineTuning
+    resolver: Resolver
     inference: Inference
     readiness: Readiness
 

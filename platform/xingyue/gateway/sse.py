@@ -47,7 +47,7 @@ async def stream_answer(
     slot.enter_context(services.limiter.slot(principal.tenant))
     try:
         hold = await admit(
-            services, principal, call.entry, call.units_max, idempotency(request, body)
+            services, principal, call.model, call.units_max, idempotency(request, body)
         )
     except BaseException:
         slot.close()
@@ -63,7 +63,7 @@ async def stream_answer(
         await stream.fail()
         raise
     headers = {
-        "x-xingyue-model": f"{call.entry.id}@{call.entry.version}",
+        "x-xingyue-model": f"{call.model.id}@{call.model.version}",
         "cache-control": "no-cache",
         "x-accel-buffering": "no",
     }
@@ -87,7 +87,7 @@ class _Stream:
         self._hold = hold
         self._release = release
         self._meter = services_of(request).meter
-        self._timeout_s = timeout_s(request, call.entry)
+        self._timeout_s = timeout_s(request, call.model)
         self._settled = False
         self._units = 0
         self._sent: list[bytes] = []
@@ -154,7 +154,7 @@ class _Stream:
         event = usage_event(
             self._request,
             self._principal,
-            self._call.entry,
+            self._call.model,
             min(units, self._call.units_max),
             kind="stream",
         )
@@ -162,7 +162,7 @@ class _Stream:
         if whole is not None and self._hold.claim:
             headers = (
                 ("content-type", "text/event-stream; charset=utf-8"),
-                ("x-xingyue-model", f"{self._call.entry.id}@{self._call.entry.version}"),
+                ("x-xingyue-model", f"{self._call.model.id}@{self._call.model.version}"),
                 ("x-xingyue-cost-micros", str(event.cost_micros)),
             )
             stored = StoredResponse(200, headers, whole)

@@ -17,6 +17,7 @@ from xingyue.errors import InvalidRequest
 from xingyue.ledger import accounts
 from xingyue.ledger.accounts import FundingSource
 from xingyue.ledger.events import RecordedEvent, UsageEvent
+from xingyue.ledger.tables import accounts as balances
 from xingyue.ledger.tables import transfers, usage_events
 from xingyue.storage.database import begin_read, from_epoch_micros
 
@@ -97,10 +98,31 @@ class LedgerReports:
         start: datetime,
         end: datetime,
         group_by: Sequence[str] = ("model",),
+        *,
+        model: str | None = None,
     ) -> list[UsageRow]:
-        """Totals by group, in order of the group. ``tenant_id`` None: of all tenants."""
+        """Totals by group, in order of the group. ``tenant_id`` None: of all tenants; ``model``:
+        of that one alone."""
         with begin_read(self._engine) as connection:
-            return _usage(connection, tenant_id, start, end, group_by)
+            return _usage(connection, tenant_id, start, end, group_by, model)
+
+    def earned_micros(self, vendor_id: str, model: str | None = None) -> int:
+        """What a vendor's account holds; with ``model``, what that variant brought to it."""
+        account = accounts.vendor_revenue(vendor_id)
+        with begin_read(self._engine) as connection:
+            if model is None:
+                query = select(balances.c.balance_micros).where(balances.c.id == account)
+                return int(connection.scalar(query) or 0)
+            sides = ((transfers.c.credit, "charge", 1), (transfers.c.debit, "reversal", -1))
+            total = 0
+            for side, kind, sign in sides:
+                query = (
+                    select(func.coalesce(func.sum(transfers.c.amount_micros), 0))
+                    .join(usage_events, usage_events.c.id == transfers.c.event_id)
+                    .where(side == account, transfers.c.kind == kind, usage_events.c.model == model)
+                )
+                total += sign * int(connection.scalar(query) or 0)
+            return total
 
     def events(
         self, tenant_id: str | None, after_cursor: int = 0, limit: int = 100
@@ -224,6 +246,7 @@ def _usage(
     start: datetime,
     end: datetime,
     group_by: Sequence[str],
+    model: str | None = None,
 ) -> list[UsageRow]:
     unknown = [name for name in group_by if name not in GROUPS]
     if unknown or len(set(group_by)) != len(group_by):
@@ -247,6 +270,8 @@ def _usage(
     )
     if tenant_id is not None:
         query = query.where(usage_events.c.tenant_id == tenant_id)
+    if model is not None:
+        query = query.where(usage_events.c.model == model)
     return [
         UsageRow(
             group={name: _group_value(name, row[i]) for i, name in enumerate(group_by)},

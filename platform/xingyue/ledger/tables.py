@@ -77,6 +77,7 @@ usage_events = Table(
     Column("kind", String(32), nullable=False),
     Index("ix_usage_events_tenant_id_created_at", "tenant_id", "created_at"),
     Index("ix_usage_events_tenant_id_cursor", "tenant_id", "cursor"),
+    Index("ix_usage_events_model_created_at", "model", "created_at"),
 )
 
 sessions = Table(

@@ -18,7 +18,7 @@ from xingyue.contract import (
     WeightResolver,
     WorkItem,
 )
-from xingyue.errors import Internal, InvalidRequest, XingyueError
+from xingyue.errors import IntegrityError, Internal, InvalidRequest, XingyueError
 from xingyue.serving.head_cache import HeadCache
 
 log = logging.getLogger(__name__)
@@ -74,7 +74,17 @@ class Engine:
     def _head(self, item: WorkItem) -> Head | None:
         if item.op not in self._ops:
             raise InvalidRequest(f"this model does not answer {item.op!r}", param="model")
-        return None if item.head is None else self._heads.get(item.head)
+        if item.head is None:
+            return None
+        try:
+            return self._heads.get(item.head)
+        except InvalidRequest as error:
+            # Whoever calls can't help it: the head does not fit its trunk.
+            raise IntegrityError(
+                f"the head of {item.head.model}@{item.head.version} can't be used: {error.message}",
+                code="head_unusable",
+                param="model",
+            ) from error
 
     def _run(self, items: list[WorkItem], heads: list[Head | None]) -> list[Outcome]:
         try:

@@ -87,8 +87,9 @@ def _rate(
         return None
     ours: int = getattr(canary, field_name)
     theirs: int = getattr(stable, field_name)
-    # In whole numbers, so that exactly at the limit is still within it.
-    rate, base = 100 * ours / canary.calls, 100 * theirs / stable.calls if stable.calls else 0.0
+    rate = 100 * ours / canary.calls
+    # A handful of calls is no baseline: then any break of the limit counts.
+    base = 100 * theirs / stable.calls if stable.calls >= guard.calls_min else 0.0
     if rate - base <= guard.error_points + 1e-9:
         return None
     return Broken(

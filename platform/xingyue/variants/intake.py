@@ -12,7 +12,7 @@ from xingyue.catalog.spec import Visibility
 from xingyue.errors import Conflict, InvalidRequest
 from xingyue.variants import rules, tables
 from xingyue.variants.models import NewVersion, Route, VariantVersion
-from xingyue.variants.rows import route_columns, signed_text
+from xingyue.variants.rows import route_columns, signed_text, to_version
 from xingyue.variants.signing import Signer
 
 _VARIANTS = tables.variants
@@ -34,7 +34,7 @@ def take_in(
     connection: Connection, new: NewVersion, signer: Signer, now: datetime, revision: int
 ) -> VariantVersion:
     """The next version; the variant is made with its first one."""
-    _check_parent(connection, new)
+    ancestors = _ancestors(connection, new, signer)
     variant_id = f"{new.tenant_id}.{new.suffix}"
     here = _VARIANTS.c.id == variant_id
     row = connection.execute(select(_VARIANTS).where(here)).one_or_none()
@@ -52,8 +52,9 @@ def take_in(
         connection.execute(
             update(_VARIANTS).where(here).values(next_version=number + 1, revision=revision)
         )
-    version = VariantVersion(variant_id, str(number), new, now, now if first else None)
-    text = signed_text(variant_id, version.version, new)
+    lineage = (*ancestors, f"{variant_id}@{number}")
+    version = VariantVersion(variant_id, str(number), new, lineage, now, now if first else None)
+    text = signed_text(variant_id, version.version, lineage, new)
     connection.execute(
         insert(tables.versions).values(
             variant_id=variant_id,
@@ -103,26 +104,27 @@ def _first_values(new: NewVersion, number: int, now: datetime, revision: int) ->
     }
 
 
-def _check_parent(connection: Connection, new: NewVersion) -> None:
+def _ancestors(connection: Connection, new: NewVersion, signer: Signer) -> tuple[str, ...]:
+    """``InvalidRequest`` for a parent that is not a version of the tenant's."""
     if new.parent is None:
-        return
+        return (f"{new.base_model}@{new.base_version}",)
     reference = rules.parse(new.parent)
-    found = (
-        reference
-        and connection.execute(
-            select(_VARIANTS.c.tenant_id)
-            .join(tables.versions, tables.versions.c.variant_id == _VARIANTS.c.id)
-            .where(
-                _VARIANTS.c.id == reference.variant_id,
-                tables.versions.c.version == reference.selector,
-            )
-        ).scalar_one_or_none()
-    )
-    if found != new.tenant_id:
+    variant_id, version = (reference.variant_id, reference.selector) if reference else ("", "")
+    found = connection.execute(
+        select(tables.versions)
+        .join(_VARIANTS, tables.versions.c.variant_id == _VARIANTS.c.id)
+        .where(
+            _VARIANTS.c.id == variant_id,
+            _VARIANTS.c.tenant_id == new.tenant_id,
+            tables.versions.c.version == version,
+        )
+    ).one_or_none()
+    if found is None:
         raise InvalidRequest(
             f"parent {new.parent!r} is no version of a variant of tenant {new.tenant_id}",
             param="parent",
         )
+    return to_version(found, signer).lineage
 
 
 def _check_base(row: Row[Any], new: NewVersion) -> None:

@@ -44,6 +44,8 @@ class VariantVersion:
     variant_id: str
     version: str
     facts: NewVersion
+    lineage: tuple[str, ...]
+    """From the base, ``<model>@<version>``, over its parents to itself."""
     created_at: datetime
     released_at: datetime | None = None
     """When it first served as the stable version or a canary: from then on, others who may call

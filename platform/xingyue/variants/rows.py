@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, fields
 from typing import Any
 
@@ -61,9 +61,16 @@ def route_columns(route: Route) -> dict[str, Any]:
     }
 
 
-def signed_text(variant_id: str, version: str, new: NewVersion) -> str:
+def signed_text(variant_id: str, version: str, lineage: Sequence[str], new: NewVersion) -> str:
     """What the signature covers: every fact, and which version of which variant it is."""
-    return canonical({"variant": variant_id, "version": version, "facts": asdict(new)})
+    return canonical(
+        {
+            "variant": variant_id,
+            "version": version,
+            "lineage": list(lineage),
+            "facts": asdict(new),
+        }
+    )
 
 
 def to_version(row: Row[Any], signer: Signer) -> VariantVersion:
@@ -79,6 +86,7 @@ def to_version(row: Row[Any], signer: Signer) -> VariantVersion:
         variant_id=row.variant_id,
         version=row.version,
         facts=NewVersion(**facts),
+        lineage=tuple(signed["lineage"]),
         created_at=row.created_at,
         released_at=row.released_at,
     )
