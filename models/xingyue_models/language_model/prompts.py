@@ -16,10 +16,11 @@ NOT_FOUND = {
 YES_NO = {"zh": ("是", "否", "不确定"), "en": ("Yes", "No", "Maybe")}
 _YES_NO_QUESTION = re.compile(
     r"吗[？?]?\s*$|是否|能否|可否|会不会|能不能|可不可以|是不是"
-    r"|^(?:is|are|was|were|do|does|did|can|could|should|has|have|had|will|would|may|must)\b"
-    r"|[:,;?]\s*(?:is|are|does|do|can|should)\s(?:it|there|they|we)\b",
+    r"|(?:^|[:.,;?]\s*|--\s*)(?:is|are|was|were|do|does|did|can|could|should|has|have|had|will|would"
+    r"|may|must)\b[^:]*\?\s*$",
     re.I,
 )
+_OPEN_QUESTION = re.compile(r"\b(?:what|which|who|whom|whose|when|where|why|how)\b", re.I)
 _FENCE = re.compile(r"</?\s*(?:资料|text)\s*>", re.I)
 
 _SYSTEM = {
@@ -51,7 +52,7 @@ _YES_NO_SYSTEM = {
 
 
 def is_yes_no(question: str) -> bool:
-    return _YES_NO_QUESTION.search(question) is not None
+    return not _OPEN_QUESTION.search(question) and bool(_YES_NO_QUESTION.search(question))
 
 
 def span_messages(language: str, evidence: str, question: str) -> list[dict[str, str]]:

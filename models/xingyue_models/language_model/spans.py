@@ -14,7 +14,7 @@ from xingyue_models.documents.question import Asks, asks
 from xingyue_models.documents.script import CJK, is_cjk
 from xingyue_models.documents.terms import fold, is_function_word, stem
 
-_UNIT = re.compile(rf"[{CJK}]|\d+(?:[.,:/×–~-]\d+)*\s?[%‰℃°]?|[^\W\d_{CJK}]+(?:['’-]\w+)*|\S")
+_UNIT = re.compile(rf"第?\d+(?:[.,:/×–~-]\d+)*\s?[%‰℃°]?|[{CJK}]|[^\W\d_{CJK}]+(?:['’-]\w+)*|\S")
 _OPENING = frozenset("《“‘「『（([\"'")
 _NUMERAL = re.compile(
     r"\d|[一二三四五六七八九十百千万亿两零〇半]"
@@ -36,14 +36,30 @@ def answer_grammar(evidence: list[str], question: str) -> str:
     for number, sentence in enumerate(evidence):
         units = list(_UNIT.finditer(sentence))
         for i, unit in enumerate(units):
-            quoted = json.dumps(unit.group(), ensure_ascii=False)
+            rule = _quote(unit.group())
             if i + 1 < len(units):
                 gap = sentence[unit.end() : units[i + 1].start()]
-                tail = f"({json.dumps(gap, ensure_ascii=False)} r{number}x{i + 1})?"
-                quoted += " " + (f"r{number}x{i + 1}?" if not gap else tail)
-            rules.append(f"r{number}x{i} ::= {quoted}")
+                further = f"({_quote(gap)} r{number}x{i + 1})" if gap else f"r{number}x{i + 1}"
+                rule += f" {further}" + ("" if _goes_on(sentence, unit, units[i + 1]) else "?")
+            rules.append(f"r{number}x{i} ::= {rule}")
         roots += [f"r{number}x{i}" for i in _starts([u.group() for u in units], question, wanted)]
     return "\n".join([f"root ::= {' | '.join(roots)}", *rules])
+
+
+def _goes_on(sentence: str, unit: re.Match[str], following: re.Match[str]) -> bool:
+    """Whether an answer cannot end after ``unit``: before or after a ``、`` of a list, inside a
+    title in ``《》``, between a number and its measure word."""
+    if "、" in (unit.group(), following.group()):
+        return True
+    if sentence.rfind("《", 0, unit.end()) > sentence.rfind("》", 0, unit.end()):
+        return "》" in sentence[unit.end() :]
+    return (
+        unit.group()[-1].isdigit() and is_cjk(following.group()) and unit.end() == following.start()
+    )
+
+
+def _quote(text: str) -> str:
+    return json.dumps(text, ensure_ascii=False)
 
 
 def _starts(units: list[str], question: str, wants_numeral: bool) -> list[int]:
