@@ -192,7 +192,9 @@ def test_drafts_of_a_killed_process_are_swept(folder: Path, tmp_path: Path) -> N
     (cache / ".draft-old").mkdir(parents=True)
     (cache / ".draft-new").mkdir()
     os.utime(cache / ".draft-old", (0, 0))
-    HeadSource(cache).resolve(ref(folder.as_uri()))
+    source = HeadSource(cache)
+    source.resolve(ref(folder.as_uri()))
+    source.settle()
     assert not (cache / ".draft-old").exists()
     assert (cache / ".draft-new").exists()
 
@@ -206,7 +208,8 @@ def test_the_heads_unused_longest_leave_a_full_cache(folder: Path, tmp_path: Pat
         digests.append(sha256(data))
         source = HeadSource(cache, cache_max_bytes=6_000_000)
         source.resolve(HeadRef("m", "1", digests[-1], folder.as_uri()))
+        source.settle()
         if number < 2:
             os.utime(cache / digests[-1], (1000 + number, 1000 + number))
-    # Of 2.4 MB each: the third fitted, the fourth cost the oldest; new ones are never touched.
-    assert {path.name for path in cache.iterdir()} == set(digests[1:])
+    # Of 2.4 MB each, 6 MB in all: the two old ones made room; new ones are never touched.
+    assert {path.name for path in cache.iterdir()} == set(digests[2:])

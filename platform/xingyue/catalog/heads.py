@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import os
 import re
 import shutil
@@ -31,12 +32,17 @@ from xingyue.contract import HeadFiles, HeadRef
 from xingyue.errors import IntegrityError, InvalidRequest, NotFound
 from xingyue.storage.objects import ObjectStore
 
+log = logging.getLogger(__name__)
+
 MANIFEST = "manifest.json"
+TAMPERED = "artefact_tampered"
 SUFFIXES = frozenset({".safetensors", ".onnx", ".json", ".txt"})
 MANIFEST_MAX_BYTES = 4 << 20
 _NAME = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$")
 _DIGEST = re.compile(r"^[0-9a-f]{64}$")
 _STALE_S = 3600.0
+_SWEEP_EVERY_S = 60.0
+_VERIFIED_MAX = 20_000
 _DRAFT = ".draft-"
 _CHUNK = 1 << 20
 
@@ -61,6 +67,9 @@ class HeadSource:
         self._cache_max_bytes = cache_max_bytes
         self._verified: dict[str, HeadFiles] = {}
         self._lock = threading.Lock()
+        self._swept_at_s: float | None = None
+        self._brought_bytes = 0
+        self._sweeping: threading.Thread | None = None
 
     def resolve(self, ref: HeadRef) -> HeadFiles:
         """The head's verified files.
@@ -80,7 +89,17 @@ class HeadSource:
         files = self._from_cache(folder, ref.digest) or self._bring(ref, folder)
         with self._lock:
             self._verified[ref.digest] = files
+            if len(self._verified) > _VERIFIED_MAX:
+                # Only costs reading it again, should it be asked for once more.
+                self._verified.pop(next(iter(self._verified)))
         return files
+
+    def settle(self) -> None:
+        """Wait for upkeep that is under way."""
+        with self._lock:
+            sweeping = self._sweeping
+        if sweeping is not None:
+            sweeping.join()
 
     def _from_cache(self, folder: Path, digest: str) -> HeadFiles | None:
         """What an earlier process left, read again once; a damaged copy is thrown away."""
@@ -99,7 +118,6 @@ class HeadSource:
     def _bring(self, ref: HeadRef, folder: Path) -> HeadFiles:
         open_file = self._opener(ref.uri)
         self._cache.mkdir(parents=True, exist_ok=True)
-        self._sweep(_STALE_S)
         draft = self._cache / f"{_DRAFT}{uuid.uuid4().hex}"
         draft.mkdir()
         try:
@@ -117,6 +135,7 @@ class HeadSource:
                     raise
         finally:
             shutil.rmtree(draft, ignore_errors=True)
+        self._sweep_if_due(self._head_max_bytes - left)
         return HeadFiles(folder, manifest)
 
     def _opener(self, uri: str) -> _Open:
@@ -136,6 +155,29 @@ class HeadSource:
             prefix = path.strip("/")
             return lambda name: store.open(parts.netloc, f"{prefix}/{name}")
         raise _bad_uri(uri)
+
+    def _sweep_if_due(self, brought_bytes: int) -> None:
+        """A sweep looks at every head, so it must not be part of bringing one: it runs aside, once
+        a minute, or when what came since the last one is a sixteenth of the cache."""
+        with self._lock:
+            self._brought_bytes += brought_bytes
+            now_s = time.monotonic()
+            due = (
+                self._swept_at_s is None
+                or now_s - self._swept_at_s >= _SWEEP_EVERY_S
+                or self._brought_bytes * 16 >= self._cache_max_bytes
+            )
+            if not due or (self._sweeping is not None and self._sweeping.is_alive()):
+                return
+            self._swept_at_s, self._brought_bytes = now_s, 0
+            self._sweeping = threading.Thread(target=self._sweep_aside, daemon=True)
+            self._sweeping.start()
+
+    def _sweep_aside(self) -> None:
+        try:
+            self._sweep(_STALE_S)
+        except OSError:
+            log.exception("the head cache %s could not be swept", self._cache)
 
     def _sweep(self, unused_s: float) -> None:
         """Throw away drafts of killed processes and, over the limit, the heads unused longest.
@@ -238,7 +280,9 @@ def _copy_verified(
 def _compare(got: str, expected: str, name: str, where: str) -> None:
     if got != expected:
         raise IntegrityError(
-            f"{name} of head {where} is not the pinned file: expected SHA-256 {expected}, got {got}"
+            f"{name} of head {where} is not the pinned file: expected SHA-256 {expected}, "
+            f"got {got}; it was changed or damaged after it was published",
+            code=TAMPERED,
         )
 
 
