@@ -19,6 +19,9 @@ from xingyue_models.template_detection.inputs import Plane, stack_planes
 
 Grey = NDArray[np.uint8]
 
+_MARGIN = 10
+"""Pixels that DeepPCB's boxes leave around a defect, whatever its size."""
+
 
 @dataclass(frozen=True, slots=True)
 class Example:
@@ -41,8 +44,12 @@ class AugmentSettings:
     painted_max: int = 5
     on_defect_share: float = 0.6
     """Crops that are laid over a marked defect; the rest lie anywhere."""
+    accepted_share: float = 0.06
+    """Templates that show the very defects of the image: nothing differs, none is to be found."""
     no_template_share: float = 0.2
-    rescale_share: float = 0.35
+    rescale_share: float = 0.5
+    scale_min: float = 0.7
+    scale_max: float = 1.7
     misalign_share: float = 0.4
     shift_max_px: float = 2.5
     rotation_deviation_deg: float = 0.2
@@ -64,18 +71,22 @@ def make_sample(
     if bare:
         nothing = np.zeros((0, 4), np.float32), np.zeros(0, np.int64)
         example = Example(board, board, *nothing)
-    scale = float(rng.uniform(0.8, 1.3)) if rng.random() < settings.rescale_share else 1.0
+    rescaled = rng.random() < settings.rescale_share
+    scale = float(rng.uniform(settings.scale_min, settings.scale_max)) if rescaled else 1.0
     part = _cut(example, round(settings.size / scale), settings, rng)
     if rng.random() < settings.painted_share:
         part = _paint(part, int(rng.integers(1, settings.painted_max + 1)), rng)
-    if bare and rng.random() < 0.7:
+    accepted = rng.random() < settings.accepted_share
+    if accepted:
+        part = Example(part.image, part.image, part.boxes[:0], part.labels[:0])
+    if (bare or accepted) and rng.random() < 0.7:
         part = Example(ragged_edges(part.image, rng), part.template, part.boxes, part.labels)
     image, template, boxes = _resize(part, settings, rng)
     image, template, boxes = _turn(image, template, boxes, rng)
     if rng.random() < settings.photo_share:
         image, template = photograph(image, template, rng)
-    used = None if rng.random() < settings.no_template_share else template
-    return Sample(stack_planes(image, used), boxes, part.labels)
+    hidden = not accepted and rng.random() < settings.no_template_share
+    return Sample(stack_planes(image, None if hidden else template), boxes, part.labels)
 
 
 def _cut(
@@ -83,12 +94,13 @@ def _cut(
 ) -> Example:
     """A square of the pair; boxes of which half is seen, clipped to it."""
     height, width = example.image.shape
-    corner = rng.integers(0, (max(1, width - side + 1), max(1, height - side + 1)))
+    side = min(side, height, width)
+    corner = rng.integers(0, (width - side + 1, height - side + 1))
     if len(example.boxes) and rng.random() < settings.on_defect_share:
         box = example.boxes[int(rng.integers(len(example.boxes)))]
         centre = (box[:2] + box[2:]) / 2
         corner = np.rint(centre - side * rng.uniform(0.15, 0.85, 2)).astype(int)
-        corner = corner.clip(0, (max(0, width - side), max(0, height - side)))
+        corner = corner.clip(0, (width - side, height - side))
     left, top = (int(value) for value in corner)
     window = np.s_[top : top + side, left : left + side]
     boxes = example.boxes - np.array([left, top, left, top], np.float32)
@@ -125,7 +137,7 @@ def _resize(
     if rng.random() < settings.misalign_share:
         angle = float(rng.normal(0, settings.rotation_deviation_deg))
         move = cv2.getRotationMatrix2D((size / 2, size / 2), angle, 1.0)
-        move[:, 2] += rng.uniform(-settings.shift_max_px, settings.shift_max_px, 2)
+        move[:, 2] += rng.uniform(-settings.shift_max_px, settings.shift_max_px, 2)  # type: ignore[arg-type]
         # Where the template has no pixels the image's own stand in, as in serving.
         moved = image.copy()
         cv2.warpAffine(
@@ -140,8 +152,19 @@ def _resize(
     if rng.random() < 0.7:
         # Binarised again, as the boards of an AOI machine are.
         image, template = (np.where(p > 127, 255, 0).astype(np.uint8) for p in (image, template))
-    planes = (image.astype(np.float32) / 255, template.astype(np.float32) / 255)
-    return *planes, (part.boxes * scale).astype(np.float32)
+    planes = [np.asarray(picture / np.float32(255), np.float32) for picture in (image, template)]
+    return planes[0], planes[1], _scale_boxes(part.boxes, scale, size)
+
+
+def _scale_boxes(boxes: NDArray[np.float32], scale: float, size: int) -> NDArray[np.float32]:
+    """Boxes at the sample's size, the margin around the defect as wide in pixels as before.
+
+    A side that the crop's rim cut off stays on the rim.
+    """
+    inset = _MARGIN * (scale - 1) * np.array([1, 1, -1, -1], np.float32)
+    scaled = boxes * np.float32(scale)
+    on_rim = (scaled <= 0) | (scaled >= size - 0.5)
+    return np.where(on_rim, scaled, (scaled + inset).clip(0, size)).astype(np.float32)
 
 
 def _turn(

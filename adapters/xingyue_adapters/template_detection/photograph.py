@@ -20,9 +20,10 @@ def photograph(image: Plane, template: Plane, rng: np.random.Generator) -> tuple
     results = []
     for plane in (image, template):
         own_dark, own_light = dark + rng.normal(0, 0.02), light + rng.normal(0, 0.02)
-        changed = own_dark + (own_light - own_dark) * plane
+        changed = np.asarray(own_dark + (own_light - own_dark) * plane, np.float32)
         if sigma > 0.3:
-            changed = cv2.GaussianBlur(changed, (0, 0), sigma + float(rng.uniform(0, 0.3)))
+            own_sigma = sigma + float(rng.uniform(0, 0.3))
+            changed = np.asarray(cv2.GaussianBlur(changed, (0, 0), own_sigma), np.float32)
         if rng.random() < 0.5:
             coarse = rng.normal(0, 0.06, (5, 5)).astype(np.float32)
             changed = changed + cv2.resize(coarse, plane.shape[::-1], interpolation=cv2.INTER_CUBIC)
@@ -32,15 +33,17 @@ def photograph(image: Plane, template: Plane, rng: np.random.Generator) -> tuple
         grey = np.clip(changed * 255, 0, 255).astype(np.uint8)
         if compressed:
             quality = [cv2.IMWRITE_JPEG_QUALITY, int(rng.integers(35, 96))]
-            grey = cv2.imdecode(cv2.imencode(".jpg", grey, quality)[1], cv2.IMREAD_GRAYSCALE)
-        results.append(normalise_grey(np.asarray(grey, np.uint8)))
+            data = cv2.imencode(".jpg", grey, quality)[1]
+            grey = np.asarray(cv2.imdecode(data, cv2.IMREAD_GRAYSCALE), np.uint8)
+        results.append(normalise_grey(grey))
     return results[0], results[1]
 
 
 def ragged_edges(board: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]:
     """Edges as etching and thresholding leave them, so that a template is never pixel-exact."""
     noise = rng.standard_normal(board.shape, np.float32)
-    noise = cv2.GaussianBlur(noise, (0, 0), float(rng.uniform(1.0, 2.5)))
+    width = float(rng.uniform(1.0, 2.5))
+    noise = np.asarray(cv2.GaussianBlur(noise, (0, 0), width), np.float32)
     noise *= float(rng.uniform(0.05, 0.3)) / max(float(noise.std()), 1e-6)
     soft = cv2.GaussianBlur(board.astype(np.float32) / 255, (0, 0), 1.2)
     return np.where(soft + noise.clip(-0.45, 0.45) > 0.5, 255, 0).astype(np.uint8)

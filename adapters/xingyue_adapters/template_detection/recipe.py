@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 from xingyue.contract import EvalContext, EvalTable, WorkItem, WorkResult
@@ -75,7 +76,9 @@ def _report(
             (label, str(all_true), f"{precisions[-1]:.3f}", f"{right / max(1, len(kept)):.3f}",
              f"{right / max(1, all_true):.3f}")
         )  # fmt: skip
-    mean = sum(precisions) / len(precisions)
+    # A class without a box (in a part of the data) has no average precision.
+    known = [precision for precision in precisions if not math.isnan(precision)]
+    mean = sum(known) / max(1, len(known))
     precision, recall = hit / max(1, shown), hit / max(1, total)
     rows.append(("all", str(total), f"{mean:.3f}", f"{precision:.3f}", f"{recall:.3f}"))
     return EvalTable(

@@ -123,7 +123,7 @@ def _stroke(
             return None
         angle += rng.normal(0, 0.25)
         reach = 27.0
-        thickness = int(rng.integers(3, 14))
+        thickness = int(rng.integers(3, 14 if rng.random() < 0.75 else 34))
         tilt = rng.normal(0, 3, 4)
         ends = [
             (int(x - reach * np.cos(angle) + tilt[0]), int(y - reach * np.sin(angle) + tilt[1])),

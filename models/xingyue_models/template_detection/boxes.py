@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 STRIDE = 8
 _BOXES_MAX = 100
 _OVERLAP_MAX = 0.5
+_DIFFERENCE_MIN = 0.15
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +50,21 @@ def _suppress(boxes: list[Box]) -> list[Box]:
         if len(kept) == _BOXES_MAX:
             break
     return kept
+
+
+def keep_differing(boxes: list[Box], difference: NDArray[np.float32]) -> list[Box]:
+    """Those that hold a pixel that differs from the template.
+
+    ``difference`` (h, w) is image - template in [-1, 1]. What image and template share is no
+    defect, however it looks: a picture against itself passes whatever is on it.
+    """
+    return [box for box in boxes if _differs(box, difference)]
+
+
+def _differs(box: Box, difference: NDArray[np.float32]) -> bool:
+    left, top, right, bottom = (max(0, round(corner)) for corner in box.corners)
+    inside = np.abs(difference[top:bottom, left:right])
+    return bool(inside.size) and float(inside.max()) > _DIFFERENCE_MIN
 
 
 def overlap(a: tuple[float, ...], b: tuple[float, ...]) -> float:

@@ -14,6 +14,8 @@ from numpy.typing import NDArray
 Plane = NDArray[np.float32]
 
 PLANES = 6
+DIFFERENCE, FLAG = 2, 5
+"""Places of the signed difference and of whether there is a template."""
 EDGE_TOLERANCE_PX = 2
 _FLAT_SPAN = 24.0
 
@@ -41,8 +43,8 @@ def stack_planes(image: Plane, template: Plane | None) -> Plane:
     if template is not None:
         near = np.ones((2 * EDGE_TOLERANCE_PX + 1,) * 2, np.uint8)
         planes[1] = template * 2 - 1
-        planes[2] = image - template
+        planes[DIFFERENCE] = image - template
         planes[3] = np.maximum(image - cv2.dilate(template, near), 0)
         planes[4] = np.maximum(cv2.erode(template, near) - image, 0)
-        planes[5] = 1.0
+        planes[FLAG] = 1.0
     return planes

@@ -15,8 +15,9 @@ from xingyue.errors import Internal, InvalidRequest, XingyueError
 from xingyue_models import images
 from xingyue_models.surface_inspection.taps import open_session
 from xingyue_models.template_detection import head as heads
-from xingyue_models.template_detection.boxes import Box, find_boxes
+from xingyue_models.template_detection.boxes import Box, find_boxes, keep_differing
 from xingyue_models.template_detection.head import BoxHead
+from xingyue_models.template_detection.inputs import DIFFERENCE, FLAG
 from xingyue_models.template_detection.request import Board, read_board
 
 _DECIMALS = 4
@@ -62,6 +63,8 @@ def _result(board: Board, head: BoxHead, output: NDArray[np.float32]) -> WorkRes
     threshold = head.threshold if board.threshold is None else board.threshold
     least = threshold if board.score_min is None else board.score_min
     boxes = find_boxes(output, len(head.labels), min(least, 0.05))
+    if board.planes[FLAG].any():
+        boxes = keep_differing(boxes, board.planes[DIFFERENCE])
     score = round(boxes[0].score, _DECIMALS) if boxes else 0.0
     value: dict[str, Any] = {
         "verdict": "fail" if score >= threshold else "pass",
