@@ -1,0 +1,32 @@
+"""A worker to be killed: the real one, with the doubles' recipe and object store."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent))
+from tuning_doubles import EchoRecipe, FolderStore, pause  # noqa: E402
+
+from xingyue import tune_worker  # noqa: E402
+from xingyue.finetune import bases  # noqa: E402
+from xingyue.variants.store import VariantStore  # noqa: E402
+
+
+class PausingStore(VariantStore):
+    def add_version(self, new):
+        pause("publish")
+        version = super().add_version(new)
+        pause("published")
+        return version
+
+
+if __name__ == "__main__":
+    bases.load_recipe = lambda name: EchoRecipe()
+    tune_worker.S3Store = lambda access: FolderStore(Path(access.endpoint))
+    tune_worker.VariantStore = PausingStore
+    status = tune_worker.main()
+    logging.shutdown()
+    os._exit(status)
