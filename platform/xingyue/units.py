@@ -20,6 +20,7 @@ class Unit(StrEnum):
     TOKEN = "token"
     PAGE = "page"
     SERIES_POINT = "series-point"
+    COMPUTE_SECOND = "compute-second"
 
 
 @dataclass(frozen=True, slots=True)
