@@ -22,6 +22,7 @@ from xingyue.catalog.spec import Catalog, TrunkSpec
 from xingyue.serving.ingress import gateway_application
 from xingyue.serving.remote import DEPLOYMENT, app_name
 from xingyue.serving.replica import ReplicaConfig, TrunkReplica
+from xingyue.serving.tuning import tuning_target
 from xingyue.settings import Settings
 from xingyue.storage.s3 import S3Access
 
@@ -79,9 +80,9 @@ def _stop(others: set[psutil.Process]) -> None:
 def deploy(
     settings: Settings, catalog: Catalog, access: S3Access, build: Callable[[], ASGIApp]
 ) -> None:
-    """Every trunk that an entry uses, and the gateway, side by side. Returns once Serve knows
-    them; readiness tells when they run. ``build`` makes the ASGI application, in the gateway's
-    own process."""
+    """Every trunk that an entry uses, the gateway and fine-tuning, side by side. Returns once Serve
+    knows them; readiness tells when they run. ``build`` makes the ASGI application, in the
+    gateway's own process."""
     used = sorted({entry.trunk for entry in catalog.models if entry.trunk is not None})
     targets = [
         serve.RunTarget(
@@ -91,6 +92,8 @@ def deploy(
     ]
     gateway = gateway_application(build, replicas=settings.gateway_replicas)
     targets.append(serve.RunTarget(gateway, GATEWAY_APP, route_prefix="/"))
+    if settings.tuning_slots:
+        targets.append(tuning_target(settings, catalog, access))
     serve.run_many(
         targets, wait_for_ingress_deployment_creation=False, wait_for_applications_running=False
     )
