@@ -14,7 +14,7 @@ NEAR_BITS = 10
 """Of 256. Nine in ten copies, saved at JPEG quality 75 or at 70 % of the size, differ by at most 9
 on steel, solar cells, castings, commutators and tiles; different parts there by 18 and more."""
 NEAR_SAMPLES_MAX = 20_000
-_BLOCK = 512
+_BLOCK = 64
 
 
 def exact_duplicates(samples: Sequence[ImageSample]) -> list[list[ImageSample]]:

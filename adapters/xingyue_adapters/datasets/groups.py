@@ -125,7 +125,7 @@ class _Choice:
 
     def _rank(self, group: str, seed: int) -> tuple[int, bytes]:
         rarest = min(self._totals[label] for label in self._members[group])
-        return rarest, hashlib.sha256(f"{seed}/{group}".encode("utf-8", "surrogatepass")).digest()
+        return rarest, hashlib.sha256(f"{seed}/{group}".encode()).digest()
 
     def _may_go(self, group: str) -> bool:
         """A label's last group stays to be fitted on."""

@@ -45,7 +45,7 @@ def draw_mask(polygons: Sequence[Polygon], size: tuple[int, int], folder: Path, 
         corners = np.round(np.clip(np.array(polygon), -1e6, 1e6)).astype(np.int32)
         cv2.fillPoly(canvas, [corners], 255)
     folder.mkdir(parents=True, exist_ok=True)
-    path = folder / f"{hashlib.sha256(name.encode('utf-8', 'surrogatepass')).hexdigest()[:20]}.png"
+    path = folder / f"{hashlib.sha256(name.encode()).hexdigest()[:20]}.png"
     _, encoded = cv2.imencode(".png", canvas)
     path.write_bytes(encoded.tobytes())
     return path

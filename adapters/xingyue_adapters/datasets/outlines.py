@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from xingyue.contract import DatasetNote
 from xingyue.errors import InvalidRequest
@@ -15,11 +15,17 @@ _SLACK_PX = 1.0
 
 
 def outline_notes(
-    dataset: ImageDataset, *, masks_min: int, boxes_count: bool, method: str
+    dataset: ImageDataset,
+    *,
+    masks_min: int,
+    boxes_count: bool,
+    method: str,
+    check: Callable[[], None],
 ) -> Iterator[DatasetNote]:
     """``masks_min`` > 0: the method needs so many outlined defects."""
     broken, empty, on_good, usable = [], [], [], 0
     for sample in dataset.samples:
+        check()
         state = _mask_state(sample)
         if isinstance(state, str):
             broken.append((sample.name, state))

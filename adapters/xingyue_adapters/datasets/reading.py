@@ -18,7 +18,7 @@ from xingyue_adapters.datasets.samples import ImageDataset, ImageSample
 from xingyue_adapters.datasets.tree import Tree, digest_of, is_note, walk
 from xingyue_adapters.datasets.voc import read_voc
 from xingyue_adapters.datasets.yolo import looks_like_yolo, read_yolo
-from xingyue_adapters.datasets.zips import unpack
+from xingyue_adapters.datasets.zips import unpack_new
 
 LAYOUTS = (
     "good/ beside one folder per defect (masks/ optional), manifest.csv (file,label), COCO JSON, "
@@ -43,7 +43,7 @@ def open_images(
     ``InvalidRequest`` (param ``data``) where this is no data set at all, a label file is broken,
     or the zip is refused.
     """
-    tree = walk(_folder(data, scratch))
+    tree = walk(_folder(data, scratch, check))
     pictures = Pictures()
     images = tree.images()
     for done, path in enumerate(images.values(), 1):
@@ -74,7 +74,7 @@ def open_images(
     )
 
 
-def _folder(data: Path, scratch: Path) -> Path:
+def _folder(data: Path, scratch: Path, check: Callable[[], None]) -> Path:
     if data.is_dir():
         files = [path for path in data.iterdir() if not is_note(path.name)]
         if len(files) != 1 or files[0].suffix.lower() != ".zip":
@@ -84,9 +84,7 @@ def _folder(data: Path, scratch: Path) -> Path:
         raise InvalidRequest(
             f"{data.name} is no data set; send {LAYOUTS}", param="data", code="unknown_layout"
         )
-    target = scratch / "unpacked"
-    unpack(data, target)
-    return target
+    return unpack_new(data, scratch, check)
 
 
 def _read_layout(tree: Tree, pictures: Pictures) -> Layout:
@@ -192,7 +190,7 @@ def _sample(draft: Draft, seen: Picture, group: str, scratch: Path) -> ImageSamp
     mask = draft.mask
     if mask is None and draft.polygons:
         size = (seen.width, seen.height)
-        mask = draw_mask(draft.polygons, size, scratch / "drawn-masks", draft.name)
+        mask = draw_mask(draft.polygons, size, scratch / "drawn-masks", str(draft.path))
     return ImageSample(
         draft.path, draft.name, draft.label, group, mask, draft.boxes, draft.split,
         seen.width, seen.height, seen.sha256, seen.fingerprint,

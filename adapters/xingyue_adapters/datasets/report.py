@@ -6,7 +6,7 @@ numbers will then be worth.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
 from xingyue.contract import DatasetNote, DatasetReport
@@ -43,11 +43,16 @@ class Needs:
 
 
 def report_images(
-    dataset: ImageDataset, *, needs: Needs, validation: ImageDataset | None = None
+    dataset: ImageDataset,
+    *,
+    needs: Needs,
+    validation: ImageDataset | None = None,
+    check: Callable[[], None] = lambda: None,
 ) -> DatasetReport:
     """Counts, classes and every finding: the reader's, the pictures', the method's.
 
-    ``validation``: the sender's own held-out set; leakage into it is an error.
+    ``validation``: the sender's own held-out set; leakage into it is an error. ``check`` is called
+    between masks.
     """
     notes = [
         *dataset.notes,
@@ -60,6 +65,7 @@ def report_images(
             masks_min=needs.masks_min if needs.masks_required else 0,
             boxes_count=needs.boxes_count,
             method=needs.method,
+            check=check,
         ),
         *leakage_within(dataset),
     ]

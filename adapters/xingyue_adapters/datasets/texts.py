@@ -17,7 +17,7 @@ from typing import Any
 
 from xingyue.errors import InvalidRequest, PayloadTooLarge
 from xingyue_adapters.datasets.tree import Tree, digest_of, read_text, walk
-from xingyue_adapters.datasets.zips import unpack
+from xingyue_adapters.datasets.zips import unpack_new
 
 LINES_MAX = 200_000
 LINE_CHARS_MAX = 200_000
@@ -78,7 +78,7 @@ def open_texts(
     Broken lines are left out and named. ``InvalidRequest`` (param ``data``) where there is no
     ``.jsonl``; ``PayloadTooLarge`` beyond ``LINES_MAX`` lines.
     """
-    tree = _lines_of(data, scratch)
+    tree = _lines_of(data, scratch, check)
     if not tree.files:
         raise InvalidRequest(f"the data set holds no .jsonl file; send {_TAKES}", param="data")
     samples: list[TextSample] = []
@@ -101,7 +101,7 @@ def open_texts(
     return TextDataset(tuple(samples), "jsonl", digest, tree.root, faults)
 
 
-def _lines_of(data: Path, scratch: Path) -> Tree:
+def _lines_of(data: Path, scratch: Path, check: Callable[[], None]) -> Tree:
     """The ``.jsonl`` files alone."""
     if data.is_dir():
         zips = [path for path in data.iterdir() if path.suffix.lower() == ".zip"]
@@ -110,8 +110,7 @@ def _lines_of(data: Path, scratch: Path) -> Tree:
     if data.suffix.lower() == ".jsonl" and data.is_file():
         return Tree(data.parent, {data.name: data})
     if data.suffix.lower() == ".zip":
-        unpack(data, scratch / "unpacked")
-        data = scratch / "unpacked"
+        data = unpack_new(data, scratch, check)
     if not data.is_dir():
         raise InvalidRequest(f"{data.name} is no text data set; send {_TAKES}", param="data")
     tree = walk(data)

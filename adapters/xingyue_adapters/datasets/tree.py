@@ -60,6 +60,11 @@ def walk(root: Path) -> Tree:
             relative = path.relative_to(root).as_posix()
             if is_system_file(relative):
                 continue
+            if not _is_text(relative):
+                raise InvalidRequest(
+                    f"the file name {relative!r} is not in UTF-8; rename it, or send a zip",
+                    param="data",
+                )
             if path.is_symlink():
                 links.append(relative)
             elif name in names:
@@ -70,6 +75,14 @@ def walk(root: Path) -> Tree:
             )
     tree = Tree(root, dict(sorted(found.items())), tuple(sorted(links)))
     return _entered(tree)
+
+
+def _is_text(name: str) -> bool:
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _entered(tree: Tree) -> Tree:
@@ -126,12 +139,12 @@ def digest_of(tree: Tree, known: Mapping[Path, str], check: Callable[[], None]) 
     ``known``: hashes that are at hand already.
     """
     total = hashlib.sha256()
-    for name in sorted(tree.files, key=lambda name: name.encode("utf-8", "surrogatepass")):
+    for name in sorted(tree.files, key=lambda name: name.encode()):
         if is_note(name):
             continue
         path = tree.files[name]
         content = known.get(path) or file_sha256(path)
-        total.update(name.encode("utf-8", "surrogatepass") + b"\0" + content.encode() + b"\n")
+        total.update(name.encode() + b"\0" + content.encode() + b"\n")
         check()
     return f"sha256:{total.hexdigest()}"
 

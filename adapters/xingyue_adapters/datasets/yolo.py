@@ -47,9 +47,9 @@ def read_yolo(tree: Tree, pictures: Pictures) -> Layout:
         and not is_note(os.path.basename(name))
     }
     images = tree.images()
-    used, unlabelled = set(), []
+    known, used, unlabelled = set(texts), set(), []
     for name, path in images.items():
-        label_file = _label_file(name, set(texts))
+        label_file = _label_file(name, known)
         if label_file is None:
             unlabelled.append(name)
             continue

@@ -8,7 +8,10 @@ Windows writes them in China.
 
 from __future__ import annotations
 
+import errno
 import stat
+import struct
+import tempfile
 import zipfile
 import zlib
 from collections.abc import Callable
@@ -19,6 +22,9 @@ from xingyue.errors import InvalidRequest, PayloadTooLarge
 from xingyue_adapters.datasets.tree import FILES_MAX, is_system_file
 
 _CHUNK_BYTES = 1 << 20
+_BROKEN = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, OSError, ValueError,
+           struct.error)  # fmt: skip
+"""What ``zipfile`` raises on damaged archives."""
 _UTF8_FLAG, _ENCRYPTED_FLAG = 0x800, 0x1
 _NAME_BYTES_MAX = 255
 
@@ -34,6 +40,14 @@ class ZipLimits:
     ratio_free_bytes: int = 10 << 20
 
 
+def unpack_new(archive: Path, scratch: Path, check: Callable[[], None] = lambda: None) -> Path:
+    """A new folder below ``scratch`` with what ``unpack`` makes of ``archive``."""
+    scratch.mkdir(parents=True, exist_ok=True)
+    target = Path(tempfile.mkdtemp(prefix="unpacked-", dir=scratch))
+    unpack(archive, target, check=check)
+    return target
+
+
 def unpack(
     archive: Path,
     target: Path,
@@ -47,7 +61,9 @@ def unpack(
     try:
         with zipfile.ZipFile(archive) as opened:
             return _unpack(opened, target, limits, check)
-    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, OSError) as error:
+    except _BROKEN as error:
+        if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+            raise
         raise _bad(f"{archive.name} is corrupt or cut off ({error}); zip it again") from error
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -290,3 +291,21 @@ def test_progress_and_cancelling(tmp_path: Path, scratch: Path, draw: Any) -> No
 
     with pytest.raises(KeyboardInterrupt):
         open_images(tmp_path / "set", scratch, check=stop)
+
+
+def test_a_name_that_is_no_text_is_refused(tmp_path: Path, scratch: Path, draw: Any) -> None:
+    draw(tmp_path / "set" / "good" / "1.png")
+    raw = os.fsencode(tmp_path / "set" / "good") + b"/\xbb\xae.png"
+    Path(os.fsdecode(raw)).write_bytes(b"x")
+    with pytest.raises(InvalidRequest, match="not in UTF-8; rename it"):
+        open_images(tmp_path / "set", scratch)
+
+
+def test_too_many_files(
+    tmp_path: Path, scratch: Path, draw: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(4):
+        draw(tmp_path / "set" / "good" / f"{number}.png")
+    monkeypatch.setattr("xingyue_adapters.datasets.tree.FILES_MAX", 3)
+    with pytest.raises(InvalidRequest, match="more than 3 files"):
+        open_images(tmp_path / "set", scratch)

@@ -96,7 +96,14 @@ def cut(path: Path) -> Path:
     return path
 
 
+def with_false_name(path: Path) -> Path:
+    pack(path, {"划/1.png": b"1"})
+    path.write_bytes(path.read_bytes().replace("划".encode(), b"\xff\xff\xff"))
+    return path
+
+
 BAD = {
+    "false-utf-8": (with_false_name, "corrupt or cut off"),
     "traversal": (lambda p: pack(p, {"good/../../evil": b"1"}), "'good/../../evil'"),
     "absolute": (lambda p: pack(p, {"/etc/evil": b"1"}), "'/etc/evil'"),
     "drive": (lambda p: pack(p, {"C:/evil": b"1"}), "'C:/evil'"),
