@@ -21,6 +21,7 @@ from xingyue_models.language_model.prompts import (
     YES_NO,
     is_yes_no,
     span_messages,
+    wants_sentences,
     yes_no_messages,
 )
 from xingyue_models.language_model.requests import AnswerRequest
@@ -31,18 +32,22 @@ _SENTENCES_MAX = 3
 _WIDTH_MAX = 420.0
 """Of all evidence given to the model, in Latin letters: about 90 tokens, so that the first token
 comes within a second or so on one core."""
+_QUOTED_MAX = 3
+_QUOTED_SHARE = 0.3
+"""Of whole sentences as an answer; a share of the best one's relevance."""
 _RELEVANCE_SHARE = 0.15
 """A further sentence is given only if it is at least so relevant, as a share of the best."""
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """``refusal``: said as it is, without the model, when set. Else ``body`` goes to the model;
-    ``prefixed``: the model's word is followed by the best sentence (yes, no, maybe)."""
+    """``said``: the answer as it is, without the model, when set (a refusal, whole sentences).
+    Else ``body`` goes to the model; ``prefixed``: the model's word is followed by the best sentence
+    (yes, no, maybe)."""
 
     language: str
     evidence: tuple[Evidence, ...]
-    refusal: str | None = None
+    said: str | None = None
     body: dict[str, Any] | None = None
     prefixed: bool = False
 
@@ -51,7 +56,11 @@ def plan_answer(request: AnswerRequest, judge: Answerability | None = None) -> P
     language = "zh" if is_chinese(request.question) else "en"
     judge = judge or default_answerability()
     if not judge.holds(request.question, request.passages):
-        return Plan(language, (), refusal=NOT_FOUND[language])
+        return Plan(language, (), said=NOT_FOUND[language])
+    if wants_sentences(request.question) and not is_yes_no(request.question):
+        evidence = quoted_sentences(request.passages)
+        between = "" if is_chinese(evidence[0].text) else " "
+        return Plan(language, evidence, said=between.join(e.text for e in evidence))
     evidence = choose_evidence(request.passages)
     text = "\n".join(e.text for e in evidence)
     if is_yes_no(request.question):
@@ -85,6 +94,15 @@ def choose_evidence(passages: Sequence[Found]) -> tuple[Evidence, ...]:
             chosen.append(evidence)
             size = size_with
     return tuple(chosen)
+
+
+def quoted_sentences(passages: Sequence[Found]) -> tuple[Evidence, ...]:
+    """The best sentence and its relevant neighbours of the same passage, in reading order."""
+    ranked = ranked_evidence(tuple(passages))
+    best = ranked[0]
+    least = best.sentence.relevance * _QUOTED_SHARE
+    near = [e for e in ranked[1:] if e.passage is best.passage and e.sentence.relevance >= least]
+    return tuple(sorted([best, *near[: _QUOTED_MAX - 1]], key=lambda e: e.sentence.start))
 
 
 def supporting(plan: Plan, said: str) -> Evidence:

@@ -21,6 +21,13 @@ _YES_NO_QUESTION = re.compile(
     re.I,
 )
 _OPEN_QUESTION = re.compile(r"\b(?:what|which|who|whom|whose|when|where|why|how)\b", re.I)
+_WANTS_SENTENCES = re.compile(
+    r"要求|规定|区别|注意|步骤|程序|阶段|措施|说明|介绍|[？?].+[？?]\s*$"
+    r"|\bhow (?:should|can|is|are|do (?:i|we|you))\b|\bwhat (?:is|are) known\b"
+    r"|\b(?:describe|explain|description|requirements?|required|recommended|precautions?"
+    r"|contraindications?|interactions?|mechanism)\b",
+    re.I,
+)
 _FENCE = re.compile(r"</?\s*(?:资料|text)\s*>", re.I)
 
 _SYSTEM = {
@@ -53,6 +60,11 @@ _YES_NO_SYSTEM = {
 
 def is_yes_no(question: str) -> bool:
     return not _OPEN_QUESTION.search(question) and bool(_YES_NO_QUESTION.search(question))
+
+
+def wants_sentences(question: str) -> bool:
+    """Whether a few words would be too short an answer: rules, procedures, descriptions."""
+    return _WANTS_SENTENCES.search(question) is not None
 
 
 def span_messages(language: str, evidence: str, question: str) -> list[dict[str, str]]:

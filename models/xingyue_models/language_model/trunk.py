@@ -92,13 +92,17 @@ class SpeakerTrunk:
     def _stream_answer(self, item: WorkItem) -> Iterator[Chunk]:
         request = AnswerRequest.parse(item.params, TOKENS_DEFAULT, self._options.context_tokens)
         plan = plan_answer(request)
-        if plan.refusal is not None:
-            tokens = self._refusal_tokens[plan.language]
-            yield Chunk(plan.refusal, tokens)
-            value = answer_value(plan.refusal, (), "stop", 0, tokens)
-            yield Chunk("", tokens, WorkResult(value, tokens))
+        if plan.said is None:
+            yield from self._word(plan)
             return
-        yield from self._word(plan)
+        # Counted before the first word is sent: a caller that hangs up pays for what it got.
+        if plan.evidence:
+            tokens = self._llama.count_tokens(plan.said)
+        else:
+            tokens = self._refusal_tokens[plan.language]
+        yield Chunk(plan.said, tokens)
+        value = answer_value(plan.said, plan.evidence, "stop", 0, tokens)
+        yield Chunk("", tokens, WorkResult(value, tokens))
 
     def _word(self, plan: Plan) -> Iterator[Chunk]:
         """The model's words. Nothing is sent before they hold a letter or a digit; if they never

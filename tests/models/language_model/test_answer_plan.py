@@ -34,7 +34,7 @@ def ask(question: str, *passages: dict[str, Any], **more: Any) -> AnswerRequest:
 def test_a_citation_is_the_files_text_at_its_offsets(passage: Passage) -> None:
     found = passage(("First sentence.", 0.1), ("Store at 2 to 8 C.", 0.9), start=7)
     whole = "#" * 7 + found["text"]
-    plan = plan_answer(ask("How is it stored?", found), SURE)
+    plan = plan_answer(ask("At what temperature?", found), SURE)
     citation = supporting(plan, "2 to 8 C").annotation()["file_citation"]
     assert citation["quote"] == "Store at 2 to 8 C."
     assert whole[citation["start_index"] : citation["end_index"]] == citation["quote"]
@@ -53,7 +53,7 @@ def test_the_evidence_is_short_and_the_best_first(passage: Passage) -> None:
 )
 def test_nothing_found_is_refused_in_the_questions_language(question: str, language: str) -> None:
     plan = plan_answer(ask(question))
-    assert plan.refusal == NOT_FOUND[language]
+    assert plan.said == NOT_FOUND[language]
     assert plan.evidence == ()
 
 
@@ -64,6 +64,13 @@ def test_irrelevant_passages_are_refused_and_relevant_ones_are_not(passage: Pass
     assert not judge.holds("What is the shelf life of Veklury?", [Found.parse(0, off)])
     on = passage(("The shelf life of Veklury is 24 months.", 0.95), score=0.9, bm25=20.0)
     assert judge.holds("What is the shelf life of Veklury?", [Found.parse(0, on)])
+
+
+def test_rules_are_answered_in_whole_sentences(passage: Passage) -> None:
+    found = passage(("取样应有规程。", 0.8), ("天气晴。", 0.01), ("取样间应洁净。", 0.9))
+    plan = plan_answer(ask("对取样有什么要求？", found), SURE)
+    assert plan.said == "取样应有规程。取样间应洁净。"
+    assert [e.text for e in plan.evidence] == ["取样应有规程。", "取样间应洁净。"]
 
 
 @pytest.mark.parametrize(
