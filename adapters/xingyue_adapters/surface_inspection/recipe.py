@@ -9,15 +9,27 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from xingyue.contract import EvalContext, EvalTable, Infer, WorkItem, WorkResult
+from xingyue.contract import (
+    DatasetReport,
+    EvalContext,
+    EvalTable,
+    FitContext,
+    FitResult,
+    Infer,
+    WorkItem,
+    WorkResult,
+)
 from xingyue.errors import InvalidRequest, XingyueError
 from xingyue_adapters.metrics import Verdicts, auroc
 from xingyue_adapters.surface_inspection.datasets import Sample, discover
 from xingyue_adapters.surface_inspection.split import SPLIT_NOTE
+from xingyue_adapters.surface_tuning import recipe as tuning
+from xingyue_adapters.surface_tuning.recipe import METHODS
 
 _BATCH = 8
 _PIXELS_PER_IMAGE = 40_000
@@ -36,7 +48,16 @@ class Judged:
 
 
 class SurfaceInspectionRecipe:
+    """Judges an entry, and fits heads on a tenant's own images (see ``surface_tuning``)."""
+
     name = "surface-inspection"
+    methods = METHODS
+
+    def validate(self, data: Path, method: str, scratch: Path) -> DatasetReport:
+        return tuning.validate(data, method, scratch)
+
+    def fit(self, context: FitContext) -> FitResult:
+        return tuning.fit(context)
 
     def evaluate(self, context: EvalContext) -> list[EvalTable]:
         """One table per data set. ``InvalidRequest`` if the entry or the data cannot be judged."""

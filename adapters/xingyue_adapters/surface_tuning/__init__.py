@@ -1,0 +1,1 @@
+"""Heads fitted on a partner's own images: one-class, classification, segmentation."""

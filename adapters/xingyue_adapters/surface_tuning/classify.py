@@ -1,0 +1,192 @@
+"""Method ``classification``: pooled taps, standardised, multinomial logistic regression.
+
+Regularisation is chosen by cross-validation over groups; the same out-of-fold answers give the
+temperature and the threshold, so nothing is calibrated on images that were fitted on. Classes weigh
+alike whatever their counts.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import StratifiedGroupKFold
+
+from xingyue_adapters.datasets import ImageSample
+from xingyue_adapters.metrics import cheapest_threshold
+from xingyue_adapters.surface_tuning.features import TrunkRunner
+from xingyue_adapters.surface_tuning.hyperparameters import Classification
+from xingyue_adapters.surface_tuning.measures import balanced_weights, temperature
+from xingyue_models.surface_inspection.geometry import Geometry
+from xingyue_models.surface_inspection.linear_head import softmax
+from xingyue_models.surface_inspection.manifest import GOOD
+from xingyue_models.surface_inspection.pooling import Pooling
+
+STRENGTHS = (3e-4, 1e-3, 3e-3, 1e-2, 3e-2)
+"""Inverse regularisation, as scikit-learn's ``C``; features are standardised."""
+POOLING = Pooling()
+SCALE_MAX = 64.0
+"""Small crops fill the canvas; their size is told by the picture's numbers."""
+_LOSS_SLACK = 0.02
+Rows = NDArray[np.float32]
+
+
+def geometry_of(settings: Classification) -> Geometry:
+    return Geometry(settings.side, windows_max=1, exposure=False, scale_max=SCALE_MAX)
+
+
+def pooled(
+    runner: TrunkRunner, samples: Sequence[ImageSample], settings: Classification, *, views: int
+) -> Rows:
+    """``(N, views, F)``; view 0 is the image as it is served."""
+    rows = np.empty((len(samples), views, POOLING.width), np.float32)
+    for seen in runner.windows(
+        samples, geometry_of(settings), POOLING.taps, views=views, brightness=settings.brightness
+    ):
+        taps = {tap: values[None] for tap, values in seen.taps.items()}
+        rows[seen.sample, seen.view] = POOLING.pool(seen.canvas[None], taps, [seen.place])[0]
+    return rows
+
+
+@dataclass(frozen=True, slots=True)
+class Linear:
+    """Logits are ``((row - mean) / scale) @ weight.T + bias``, over the temperature."""
+
+    classes: tuple[str, ...]
+    mean: NDArray[np.float64]
+    scale: NDArray[np.float64]
+    weight: NDArray[np.float64]
+    bias: NDArray[np.float64]
+    temperature: float = 1.0
+
+    def logits(self, rows: Rows) -> NDArray[np.float64]:
+        """``(N, F)`` -> ``(N, K)``."""
+        known = (rows - self.mean) / self.scale
+        return np.asarray((known @ self.weight.T + self.bias) / self.temperature)
+
+    def chances(self, rows: Rows) -> NDArray[np.float64]:
+        return np.asarray(softmax(self.logits(rows).astype(np.float32)), np.float64)
+
+    def tensors(self) -> dict[str, NDArray[np.float32]]:
+        """With standardisation and temperature folded in, as the head is stored."""
+        weight = self.weight / self.scale / self.temperature
+        bias = self.bias / self.temperature - weight @ self.mean
+        return {"weight": weight.astype(np.float32), "bias": bias.astype(np.float32)}
+
+
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """What cross-validation settled. ``tried`` maps each strength to its out-of-fold log-loss."""
+
+    strength: float
+    temperature: float
+    threshold: float
+    tried: dict[str, float]
+    accuracy: float
+    """Out of fold."""
+
+
+def order_classes(samples: Sequence[ImageSample]) -> tuple[str, ...]:
+    """``good`` first where there is one, then the defects by name."""
+    labels = sorted({sample.label for sample in samples})
+    return tuple(sorted(labels, key=lambda label: (label != GOOD, label)))
+
+
+def choose(
+    rows: Rows,
+    samples: Sequence[ImageSample],
+    settings: Classification,
+    seed: int,
+    check: Callable[[int, int], None],
+) -> Chosen:
+    """Regularisation, temperature and threshold from out-of-fold answers on view 0."""
+    classes = order_classes(samples)
+    truth = np.array([classes.index(s.label) for s in samples])
+    strengths = (settings.regularisation,) if settings.regularisation else STRENGTHS
+    parts = folds(samples, settings.folds, seed)
+    answers = {c: np.zeros((len(samples), len(classes))) for c in strengths}
+    for step, (fitted, held) in enumerate(parts):
+        for index, strength in enumerate(strengths):
+            check(step * len(strengths) + index, len(parts) * len(strengths))
+            model = fit(rows[fitted], truth[fitted], classes, strength)
+            answers[strength][held] = model.logits(rows[held, 0])
+    weights = balanced_weights(truth.tolist())
+    judged = {}
+    for strength, logits in answers.items():
+        heat = temperature(logits, truth, weights)
+        chances = softmax((logits / heat).astype(np.float32))
+        own = np.clip(chances[np.arange(len(truth)), truth], 1e-7, 1.0)
+        judged[strength] = (float(-(weights * np.log(own)).mean()), heat, chances)
+    # The strongest regularisation among those that are as good, for data that will come.
+    least = min(loss for loss, *_ in judged.values())
+    strength = next(c for c in strengths if judged[c][0] <= least * (1 + _LOSS_SLACK) + 1e-3)
+    _, heat, chances = judged[strength]
+    return Chosen(
+        strength,
+        heat,
+        _threshold(classes, truth, chances, settings.escape_cost),
+        {f"{c:g}": round(loss, 4) for c, (loss, *_) in judged.items()},
+        round(float((chances.argmax(axis=1) == truth).mean()), 4),
+    )
+
+
+def _threshold(
+    classes: tuple[str, ...], truth: NDArray[np.intp], chances: Rows, escape_cost: float
+) -> float:
+    if GOOD not in classes:
+        return 0.0
+    scores = (1 - chances[:, classes.index(GOOD)]).tolist()
+    defective = (truth != classes.index(GOOD)).tolist()
+    return round(min(max(cheapest_threshold(defective, scores, escape_cost), 0.001), 0.999), 4)
+
+
+def scores_of(classes: tuple[str, ...], chances: NDArray[np.float64]) -> NDArray[np.float64]:
+    """As the head gives them: 1 - P(good), or the likeliest class's where none is good."""
+    if GOOD in classes:
+        return np.asarray(1 - chances[:, classes.index(GOOD)])
+    return np.asarray(chances.max(axis=1))
+
+
+def fit(rows: Rows, truth: NDArray[np.intp], classes: tuple[str, ...], strength: float) -> Linear:
+    """``rows`` ``(N, V, F)``, every view a row of its own; deterministic."""
+    flat = rows.reshape(-1, rows.shape[-1]).astype(np.float64)
+    mean, scale = flat.mean(axis=0), flat.std(axis=0)
+    scale = np.where(scale > 1e-6, scale, 1.0)
+    model = LogisticRegression(
+        C=strength, class_weight="balanced", max_iter=200, tol=1e-3, random_state=0
+    )
+    with warnings.catch_warnings():
+        # 200 steps of L-BFGS are the stated end; the strength, not the last digit, matters.
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        model.fit((flat - mean) / scale, np.repeat(truth, rows.shape[1]))
+    weight, bias = model.coef_, model.intercept_
+    if len(classes) == 2:
+        weight, bias = np.concatenate([-weight, weight]) / 2, np.concatenate([-bias, bias]) / 2
+    return Linear(classes, mean, scale, weight, bias)
+
+
+def folds(
+    samples: Sequence[ImageSample], count: int, seed: int
+) -> list[tuple[NDArray[np.intp], NDArray[np.intp]]]:
+    """Indices fitted on and held out, whole groups each; fewer folds where groups are few.
+
+    A fold that would leave a label out of the fitted side is dropped.
+    """
+    labels = np.array([s.label for s in samples])
+    groups = np.array([s.group for s in samples])
+    count = max(2, min(count, *(len(set(groups[labels == c])) for c in set(labels)), len(samples)))
+    if len(set(groups)) < count:
+        return []
+    splitter = StratifiedGroupKFold(count, shuffle=True, random_state=seed)
+    parts = []
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # the report tells of rare labels
+        for fitted, held in splitter.split(labels, labels, groups):
+            if set(labels[fitted]) == set(labels):
+                parts.append((fitted, held))
+    return parts

@@ -1,0 +1,128 @@
+"""Images through the real trunk, once: the arrays that every method fits on.
+
+Decoding, geometry and taps are those of serving, from the same functions.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from xingyue.contract import FitContext
+from xingyue.errors import XingyueError
+from xingyue_adapters.datasets import ImageSample
+from xingyue_models import images
+from xingyue_models.efficientnet_lite import normalise
+from xingyue_models.surface_inspection import geometry as shapes
+from xingyue_models.surface_inspection.geometry import Geometry, Window
+from xingyue_models.surface_inspection.taps import TapSessions
+
+_BATCH = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """One window of one view: ``canvas`` ``(3, S, S)``, each tap ``(C, h, w)``."""
+
+    sample: int
+    view: int
+    place: Window
+    canvas: NDArray[np.float32]
+    taps: dict[str, NDArray[np.float32]]
+    size: tuple[int, int]
+    """Width and height of the view, pixels."""
+
+
+class TrunkRunner:
+    """The base's trunk for one fit; ``digest`` is what the manifest pins."""
+
+    def __init__(self, context: FitContext) -> None:
+        data = context.weights("trunk").read_bytes()
+        self.digest = hashlib.sha256(data).hexdigest()
+        self._context = context
+        self._taps = TapSessions(data, context.runtime.threads, context.runtime.device)
+
+    def windows(
+        self,
+        samples: Sequence[ImageSample],
+        geometry: Geometry,
+        taps: Sequence[str],
+        *,
+        views: int,
+        brightness: float = 0.0,
+        stage: str = "features",
+    ) -> Iterator[Seen]:
+        """Every window of every view of every sample, in order; pixels are read once a sample."""
+        random = np.random.default_rng((self._context.seed, 11))
+        waiting: list[tuple[int, int, Window, NDArray[np.uint8], tuple[int, int]]] = []
+        for index, sample in enumerate(samples):
+            self._context.check()
+            self._context.progress(stage, index, len(samples))
+            rgb = read_rgb(sample, geometry)
+            for view in range(views):
+                seen = turned(rgb, view)
+                if view and brightness:
+                    seen = relit(seen, brightness, random)
+                if geometry.exposure:
+                    seen = shapes.expose(seen)
+                size = (seen.shape[1], seen.shape[0])
+                for place in shapes.windows(*size, geometry):
+                    layer = shapes.lay(seen, place, geometry.side)
+                    waiting.append((index, view, place, layer, size))
+                    if len(waiting) == _BATCH:
+                        yield from self._run(waiting, taps)
+                        waiting = []
+        if waiting:
+            yield from self._run(waiting, taps)
+        self._context.progress(stage, len(samples), len(samples))
+
+    def _run(self, waiting: Sequence[Any], taps: Sequence[str]) -> Iterator[Seen]:
+        self._context.check()
+        canvas = normalise(np.stack([layer for *_, layer, _ in waiting]))
+        found = self._taps.run(canvas, taps)
+        for row, (index, view, place, _, size) in enumerate(waiting):
+            own = {tap: values[row] for tap, values in found.items()}
+            yield Seen(index, view, place, canvas[row], own, size)
+
+    def close(self) -> None:
+        self._taps.close()
+
+
+def read_rgb(sample: ImageSample, geometry: Geometry) -> NDArray[np.uint8]:
+    """Decoded as a call without heat map is; an error names the file."""
+    try:
+        target = geometry.side * max(2, geometry.windows_max)
+        return images.decode(sample.path.read_bytes(), target_side=target).rgb
+    except XingyueError as error:
+        error.message = f"{sample.name}: {error.message}"
+        raise
+
+
+def turned(rgb: NDArray[np.uint8], view: int) -> NDArray[np.uint8]:
+    """View 0 is the image; 1 half a turn, 2 and 3 mirrored, 4 to 7 the same a quarter turn on.
+
+    The aspect ratio stays for the first four.
+    """
+    seen = rgb
+    if view % 4 in (1, 3):
+        seen = seen[::-1]
+    if view % 4 in (1, 2):
+        seen = seen[:, ::-1]
+    if view >= 4:
+        seen = seen.swapaxes(0, 1)
+    return np.ascontiguousarray(seen)
+
+
+def relit(
+    rgb: NDArray[np.uint8], brightness: float, random: np.random.Generator
+) -> NDArray[np.uint8]:
+    """Another exposure: contrast and brightness changed by up to ``brightness`` of the range."""
+    gain = float(np.exp(random.uniform(-2, 2) * brightness))
+    shift = float(random.uniform(-255, 255) * brightness)
+    table = np.clip((np.arange(256) - 127.5) * gain + 127.5 + shift, 0, 255)
+    return np.asarray(table.round().astype(np.uint8)[rgb], np.uint8)

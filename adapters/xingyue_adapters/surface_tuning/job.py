@@ -1,0 +1,168 @@
+"""One fit, from a tenant's folder to a head and a report. Methods differ in ``work``; the rest is
+the same for all: read and judge the data, split by group, measure, export, check parity, report.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from xingyue.contract import DatasetReport, FitContext, FitResult
+from xingyue.errors import InvalidRequest
+from xingyue_adapters.datasets import (
+    ImageDataset,
+    ImageSample,
+    Needs,
+    open_images,
+    report_images,
+    split_by_group,
+)
+from xingyue_adapters.surface_tuning.export import PARITY_MAX, HeadDraft, parity, write_head
+from xingyue_adapters.surface_tuning.features import TrunkRunner
+from xingyue_adapters.surface_tuning.hyperparameters import Common
+from xingyue_adapters.surface_tuning.measures import Judged, measures
+from xingyue_adapters.surface_tuning.report import Facts, write_report
+
+RECIPE = "surface-inspection"
+LICENCE = {
+    "head": "the tenant's own, as its training data",
+    "training_data": ["unknown to the platform; the tenant answers for it"],
+    "trunk": "Apache-2.0",
+    "commercial_use": None,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """What a method gets. ``held`` is empty only where nothing could be held out."""
+
+    context: FitContext
+    runner: TrunkRunner
+    fitted: list[ImageSample]
+    held: list[ImageSample]
+    seed: int
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """What a method hands back.
+
+    ``judged``    the held-out images, answered by the head fitted on the others
+    ``draft``     the head that is shipped
+    ``expected``  its scores of ``Task.held`` as the fitted model gives them, for the parity gate
+    ``choices``   what was settled on the way, for the manifest and the report
+    """
+
+    judged: Judged
+    draft: HeadDraft
+    expected: NDArray[np.float64]
+    choices: Mapping[str, Any]
+
+
+Method = Callable[[Task, Any], Work]
+
+
+def validate(data: Path, needs: Needs, scratch: Path) -> DatasetReport:
+    """``InvalidRequest`` where ``data`` is no data set at all."""
+    return report_images(open_images(data, scratch), needs=needs)
+
+
+def run(context: FitContext, method: Method, settings: Common, needs: Needs) -> FitResult:
+    """``InvalidRequest`` in the words of the data set's first error; ``Cancelled`` passes."""
+    started = time.monotonic()
+    dataset, report, fitted, held = _read(context, settings, needs)
+    context.say(
+        f"{report.samples} images, {len(fitted)} to fit on and {len(held)} held out by group"
+    )
+    runner = TrunkRunner(context)
+    try:
+        work = method(Task(context, runner, fitted, held, context.seed), settings)
+    finally:
+        runner.close()
+    found = measures(work.judged)
+    facts = _facts(context, runner.digest, dataset, settings, work, found)
+    head = write_head(work.draft, facts, context.out / "head")
+    worst = parity(context, head, held, work.expected.tolist())
+    context.say(f"served and fitted scores differ by {worst:.1e} at most (allowed {PARITY_MAX:g})")
+    result = FitResult(head, context.out / "report", report, found, worst, PARITY_MAX)
+    split = Facts(
+        settings=dataclasses.asdict(settings),
+        seconds=round(time.monotonic() - started, 1),
+        fitted_on=_counts(fitted),
+        held_out=_counts(held),
+        grouped_by=dataset.grouped_by,
+    )
+    write_report(context, result, work, held, split)
+    return result
+
+
+def _read(
+    context: FitContext, settings: Common, needs: Needs
+) -> tuple[ImageDataset, DatasetReport, list[ImageSample], list[ImageSample]]:
+    context.progress("reading", 0, 1)
+    dataset = _open(context, context.data, "data")
+    given = None
+    if context.validation is not None:
+        given = _open(context, context.validation, "validation")
+    report = report_images(dataset, needs=needs, validation=given)
+    if report.errors:
+        raise InvalidRequest(report.errors[0].message, code=report.errors[0].code, param="data")
+    for note in report.notes:
+        context.say(f"{note.severity}: {note.message}")
+    if given is not None:
+        return dataset, report, list(dataset.samples), list(given.samples)
+    marked = [s for s in dataset.samples if s.split == "val"]
+    if marked and len(marked) < len(dataset.samples):
+        return dataset, report, [s for s in dataset.samples if s.split != "val"], marked
+    fitted, held = split_by_group(dataset.samples, share=settings.held_out, seed=context.seed)
+    return dataset, report, fitted, held
+
+
+def _open(context: FitContext, path: Path, name: str) -> ImageDataset:
+    scratch = context.scratch / name
+    scratch.mkdir(parents=True, exist_ok=True)
+    return open_images(
+        path,
+        scratch,
+        check=context.check,
+        progress=lambda done, total: context.progress("reading", done, total),
+    )
+
+
+def _facts(
+    context: FitContext,
+    trunk_sha256: str,
+    dataset: ImageDataset,
+    settings: Common,
+    work: Work,
+    found: Mapping[str, float],
+) -> dict[str, Any]:
+    return {
+        "trunk": {"sha256": trunk_sha256},
+        "recipe": {
+            "name": RECIPE,
+            "method": context.method,
+            "hyperparameters": dataclasses.asdict(settings),
+            "seed": context.seed,
+            "choices": dict(work.choices),
+        },
+        "dataset": {"digest": dataset.digest, "kind": dataset.kind, "images": dataset.counts},
+        "metrics": dict(found),
+        "licence": LICENCE,
+    }
+
+
+def _counts(samples: Sequence[ImageSample]) -> dict[str, Any]:
+    labels = sorted({s.label for s in samples})
+    return {
+        "images": len(samples),
+        "groups": len({s.group for s in samples}),
+        "labels": {c: sum(s.label == c for s in samples) for c in labels},
+    }

@@ -1,0 +1,204 @@
+"""Method ``one-class``: a memory bank or a Gaussian of good patches; no defect is needed.
+
+The score's scale comes from good parts that the detector has not seen (cross-validation by group):
+a bank always lies close to what it is made of.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import norm
+from sklearn.covariance import ledoit_wolf
+from sklearn.linear_model import LogisticRegression
+
+from xingyue_adapters.datasets import ImageSample
+from xingyue_adapters.metrics import cheapest_threshold
+from xingyue_adapters.surface_tuning.features import TrunkRunner
+from xingyue_adapters.surface_tuning.hyperparameters import OneClass
+from xingyue_models.surface_inspection.gaussian import Gaussian
+from xingyue_models.surface_inspection.geometry import Geometry, Window
+from xingyue_models.surface_inspection.memory_bank import MemoryBank
+from xingyue_models.surface_inspection.patch_head import Detector, DistanceScale, distance_map
+from xingyue_models.surface_inspection.patches import PatchGrid
+from xingyue_models.surface_inspection.pooling import covered_shape
+
+CANDIDATES_MAX = 20_000
+"""Patches that the coreset is chosen from; more only takes longer."""
+_GAUSSIAN_PATCHES_MAX = 60_000
+_DEFECTS_FOR_COST = 8
+"""From so many defects on, the threshold weighs escapes; below, only good parts are to go by."""
+_OVERKILL_PER_COST = 0.01
+_OVERKILL_MAX = 0.2
+_GOOD_SCORE = 0.1
+Patches = NDArray[np.float32]
+Check = Callable[[], None]
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """Patches ``(h, w, C)``, float16, of one window of one image."""
+
+    sample: int
+    view: int
+    place: Window
+    patches: NDArray[np.float16]
+
+    def covered(self, side: int) -> Patches:
+        rows, columns = covered_shape(self.patches.shape[:2], self.place, side)
+        own = self.patches[:rows, :columns]
+        return own.reshape(rows * columns, -1).astype(np.float32)
+
+
+def geometry_of(settings: OneClass) -> Geometry:
+    return Geometry(settings.side, settings.windows_max, exposure=False)
+
+
+def grid_of(settings: OneClass) -> PatchGrid:
+    return PatchGrid(("f8", "f16"), settings.grid)
+
+
+def patch_views(
+    runner: TrunkRunner, samples: Sequence[ImageSample], settings: OneClass, *, views: int
+) -> list[View]:
+    grid, geometry = grid_of(settings), geometry_of(settings)
+    return [
+        View(
+            seen.sample,
+            seen.view,
+            seen.place,
+            grid.of({tap: values[None] for tap, values in seen.taps.items()}, 0).astype(np.float16),
+        )
+        for seen in runner.windows(samples, geometry, grid.taps, views=views)
+    ]
+
+
+@dataclass(frozen=True, slots=True)
+class Fitted:
+    """A detector and the arrays that it is stored as."""
+
+    detector: Detector
+    tensors: Mapping[str, NDArray[Any]]
+
+
+def fit(views: Sequence[View], settings: OneClass, seed: int, check: Check) -> Fitted:
+    """A detector of what the given views of good parts look like; deterministic for a seed."""
+    random = np.random.default_rng((seed, 5))
+    most = CANDIDATES_MAX if settings.detector == "memory-bank" else _GAUSSIAN_PATCHES_MAX
+    each = max(16, most // max(1, len(views)))
+    drawn = []
+    for view in views:
+        patches = view.covered(settings.side)
+        drawn.append(patches[random.permutation(len(patches))[:each]])
+    patches = np.concatenate(drawn)
+    return (
+        _gaussian(patches)
+        if settings.detector == "gaussian"
+        else _bank(patches, settings, random, check)
+    )
+
+
+def _gaussian(patches: Patches) -> Fitted:
+    """Whitening by the covariance, shrunk after Ledoit and Wolf."""
+    mean = patches.mean(axis=0, dtype=np.float64)
+    covariance, _ = ledoit_wolf(patches.astype(np.float64) - mean, assume_centered=True)
+    values, vectors = np.linalg.eigh(covariance)
+    whitening = (vectors / np.sqrt(np.maximum(values, 1e-9))).astype(np.float32)
+    offset = (mean @ whitening).astype(np.float32)
+    tensors = {"whitening": whitening, "offset": offset}
+    return Fitted(Gaussian(whitening, offset), tensors)
+
+
+def _bank(
+    patches: Patches, settings: OneClass, random: np.random.Generator, check: Check
+) -> Fitted:
+    deviation = np.maximum(patches.std(axis=0), 1e-4)
+    wide = patches.shape[1]
+    dimensions = min(settings.dimensions, wide)
+    # Orthogonal rows: distances are kept as well as a projection to so few numbers can.
+    basis, _ = np.linalg.qr(random.normal(size=(wide, dimensions)))
+    projection = (basis * math.sqrt(wide / dimensions) / deviation[:, None]).astype(np.float16)
+    wide_projection = projection.astype(np.float32)
+    offset = (patches.mean(axis=0) @ wide_projection).astype(np.float16)
+    known = patches @ wide_projection - offset.astype(np.float32)
+    bank = known[coreset(known, settings.bank, check)].astype(np.float16)
+    detector = MemoryBank(
+        wide_projection, offset.astype(np.float32), bank.astype(np.float32), settings.neighbours
+    )
+    return Fitted(detector, {"projection": projection, "offset": offset, "bank": bank})
+
+
+def coreset(points: Patches, count: int, check: Check) -> NDArray[np.intp]:
+    """Greedy k-centre: each next point is the one farthest from all chosen; first the one nearest
+    to the mean."""
+    count = min(count, len(points))
+    squares = np.einsum("ij,ij->i", points, points)
+    chosen = np.empty(count, np.intp)
+    chosen[0] = int(((points - points.mean(axis=0)) ** 2).sum(axis=1).argmin())
+    nearest = np.full(len(points), np.inf, np.float32)
+    for index in range(1, count):
+        if index % 64 == 0:
+            check()
+        last = chosen[index - 1]
+        distance = squares + squares[last] - 2 * (points @ points[last])
+        np.minimum(nearest, distance, out=nearest)
+        chosen[index] = int(nearest.argmax())
+    return chosen
+
+
+def image_distances(
+    detector: Detector, views: Sequence[View], count: int, side: int
+) -> NDArray[np.float64]:
+    """``(count,)``: each sample's largest smoothed distance, over the windows of its view 0."""
+    found = np.zeros(count)
+    for view in views:
+        if view.view == 0:
+            patches = view.patches.astype(np.float32)
+            highest = float(distance_map(detector, patches, view.place, side).max())
+            found[view.sample] = max(found[view.sample], highest)
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class Scaled:
+    """``basis`` says in words what the threshold was weighed by."""
+
+    scale: DistanceScale
+    threshold: float
+    basis: str
+
+
+def calibrate(
+    good: NDArray[np.float64], defects: NDArray[np.float64], escape_cost: float
+) -> Scaled:
+    """From distances of good parts that the detector has not seen, and of defects, if any.
+
+    With defects enough: the threshold of least cost, a logistic scale. Without: the distance that a
+    share of ``0.01 x escape_cost`` of good parts (at most 0.2) would exceed, were the logarithms of
+    their distances normal; there the score is 0.5, at the median good part 0.1.
+    """
+    if len(defects) >= _DEFECTS_FOR_COST:
+        truth = [False] * len(good) + [True] * len(defects)
+        distances = np.concatenate([good, defects])
+        spread = max(float(distances.std()), 1e-9)
+        model = LogisticRegression(class_weight="balanced", C=1.0)
+        model.fit((distances / spread)[:, None], truth)
+        weight = max(float(model.coef_[0, 0]) / spread, 1e-6)
+        scale = DistanceScale(weight, float(model.intercept_[0]))
+        scores = scale(distances.astype(np.float32)).astype(np.float64)
+        threshold = cheapest_threshold(truth, scores.tolist(), escape_cost)
+        basis = f"least escape_cost x escapes + overkill on {len(defects)} defects and unseen good"
+        return Scaled(scale, round(min(max(threshold, 0.001), 0.999), 4), basis)
+    share = min(_OVERKILL_MAX, _OVERKILL_PER_COST * escape_cost)
+    logs = np.log(np.maximum(good, 1e-6))
+    spread = max(float(logs.std(ddof=1)) if len(logs) > 1 else 0.0, 0.02)
+    border = math.exp(float(logs.mean()) + float(norm.ppf(1 - share)) * spread)
+    middle = min(float(np.median(good)), border * 0.98)
+    weight = math.log((1 - _GOOD_SCORE) / _GOOD_SCORE) / max(border - middle, 1e-6)
+    basis = f"a share of {share:g} of unseen good parts (0.01 x escape_cost); no defects to weigh"
+    return Scaled(DistanceScale(weight, -weight * border), 0.5, basis)
