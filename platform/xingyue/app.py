@@ -23,13 +23,13 @@ from xingyue.files.rules import Limits
 from xingyue.finetune.bases import Bases
 from xingyue.finetune.service import FineTuning
 from xingyue.finetune.sources import DataLimits, DataSources
+from xingyue.gateway.measured import MeasuredLedger
 from xingyue.gateway.services import Readiness, Services
 from xingyue.indexing import TrunkIndexer
 from xingyue.inference import Inference, TrunkClient
 from xingyue.jobs.store import JobStore
 from xingyue.ledger.meter import Meter
 from xingyue.ledger.reports import LedgerReports
-from xingyue.ledger.store import LedgerStore
 from xingyue.maintenance import every
 from xingyue.resolution import Resolver
 from xingyue.serving.local import LocalServing
@@ -82,7 +82,7 @@ async def open_services(
     create_schema(engine)
     objects.ensure_bucket(settings.s3_bucket)
     tenants = TenantStore(engine, clock=clock)
-    ledger = LedgerStore(engine, clock=clock)
+    ledger = MeasuredLedger(engine, clock=clock)
     meter = Meter(
         ledger,
         gateway_id=f"gw-{secrets.token_hex(6)}",

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+import time
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from xingyue import metrics
 from xingyue.catalog.spec import Catalog, EntrySpec
 from xingyue.contract import Chunk, HeadRef, WorkItem, WorkResult
 from xingyue.errors import IntegrityError, Internal, NotFound, XingyueError
@@ -59,14 +62,20 @@ class Inference:
         """One item through its trunk. Raises the item's own error."""
         served = _served(model)
         item = WorkItem(op, head or served.head, payload or {}, params or {})
-        try:
-            answer = await self._client(served).run(item, timeout_s or served.timeout_s)
-            if isinstance(answer.outcome, XingyueError):
-                raise answer.outcome
-        except XingyueError as error:
-            fault = _head_fault(served, error)
-            self._failed(served, fault)
-            raise fault from error
+        client = self._client(served)
+        with _counted(served) as stats:
+            try:
+                answer = await client.run(item, timeout_s or served.timeout_s)
+                if isinstance(answer.outcome, XingyueError):
+                    raise answer.outcome
+            except XingyueError as error:
+                fault = _head_fault(served, error)
+                self._failed(served, fault)
+                raise fault from error
+            stats.count += 1
+            stats.exec_count += answer.first
+            stats.queue_duration_us += int(answer.queue_ms * 1e3)
+            stats.compute_infer_duration_us += int(answer.compute_ms * 1e3)
         self._answered(served, answer.outcome)
         return Inferred(answer.outcome, answer.compute_ms)
 
@@ -76,20 +85,23 @@ class Inference:
         """Chunks; the last one carries ``final``."""
         served = _served(model)
         chunks = self._client(served).stream(WorkItem(op, served.head, {}, params))
-        try:
-            async for chunk in chunks:
-                if chunk.final is not None:
-                    self._answered(served, chunk.final)
-                yield chunk
-        except XingyueError as error:
-            fault = _head_fault(served, error)
-            self._failed(served, fault)
-            raise fault from error
-        finally:
-            # A caller that hangs up stops the work at once, not when this generator is collected.
-            close = getattr(chunks, "aclose", None)
-            if close is not None:
-                await close()
+        with _counted(served) as stats:
+            try:
+                async for chunk in chunks:
+                    if chunk.final is not None:
+                        stats.count += 1
+                        stats.exec_count += 1
+                        self._answered(served, chunk.final)
+                    yield chunk
+            except XingyueError as error:
+                fault = _head_fault(served, error)
+                self._failed(served, fault)
+                raise fault from error
+            finally:
+                # A caller that hangs up stops the work now, not when this generator is collected.
+                close = getattr(chunks, "aclose", None)
+                if close is not None:
+                    await close()
 
     def _answered(self, served: ServedModel, result: WorkResult) -> None:
         if served.watch is not None and self._recorder is not None:
@@ -103,6 +115,25 @@ class Inference:
         if served.trunk is None:
             raise Internal(f"{served.entry.id} has no trunk of its own")
         return self._trunks[served.trunk]
+
+
+@contextmanager
+def _counted(served: ServedModel) -> Iterator[metrics.ModelStats]:
+    """A request of the entry, a variant's under its base: pending, then a success or a failure. A
+    caller that hung up is neither."""
+    stats = metrics.model_stats(served.entry.id, served.entry.version)
+    started_s = time.perf_counter()
+    stats.pending_request_count += 1
+    try:
+        yield stats
+    except Exception:
+        stats.request_failure += 1
+        raise
+    else:
+        stats.request_success += 1
+    finally:
+        stats.pending_request_count -= 1
+        stats.request_duration_us += int((time.perf_counter() - started_s) * 1e6)
 
 
 def _served(model: ServedModel | EntrySpec) -> ServedModel:

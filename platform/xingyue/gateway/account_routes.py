@@ -9,7 +9,7 @@ import io
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Query
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
@@ -57,6 +57,8 @@ async def usage(
     services = services_of(request)
     until = parse_time(end, "end") if end else services.clock.now() + timedelta(seconds=1)
     since = parse_time(start, "start") if start else until - timedelta(days=30)
+    if since >= until:
+        raise InvalidRequest("end must be later than start", param="end")
     groups = [part.strip() for part in group_by.split(",") if part.strip()]
     rows = await asyncio.to_thread(
         services.reports.usage, principal.tenant.id, since, until, groups
@@ -73,7 +75,10 @@ async def usage(
 
 @router.get("/v1/usage/events")
 async def events(
-    request: Request, principal: Caller, cursor: int = 0, limit: int = 100
+    request: Request,
+    principal: Caller,
+    cursor: int = Query(default=0, ge=0, le=2**53),
+    limit: int = Query(default=100, ge=1, le=1000),
 ) -> Response:
     """A CloudEvents 1.0 batch, oldest first. The header `x-xingyue-cursor` is the cursor of the
     next page."""
@@ -127,4 +132,6 @@ def parse_time(text: str, param: str) -> datetime:
         raise InvalidRequest(
             f"{param} must be a date or time of ISO 8601, such as 2026-01-31", param=param
         ) from error
+    if not 2000 <= parsed.year <= 9998:
+        raise InvalidRequest(f"{param} must lie in the years 2000 to 9998", param=param)
     return parsed.replace(tzinfo=UTC) if parsed.tzinfo is None else parsed.astimezone(UTC)

@@ -6,12 +6,14 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
 from fastapi import APIRouter, FastAPI
+from fastapi.routing import APIRoute
 from starlette.middleware import Middleware
 
 import xingyue
 from xingyue.gateway import (
     account_routes,
     admin_routes,
+    api_page,
     catalog_routes,
     chat,
     embeddings,
@@ -20,6 +22,7 @@ from xingyue.gateway import (
     fine_tuning_routes,
     health,
     inspect,
+    openapi,
     storage_routes,
     variant_routes,
     vector_store_routes,
@@ -42,6 +45,17 @@ ROUTERS: tuple[APIRouter, ...] = (
     health.router,
 )
 
+
+def methods_of(path: str) -> set[str]:
+    """Of all routes that match the path; ``HEAD`` wherever there is ``GET``."""
+    found = {"OPTIONS"}
+    for router in ROUTERS:
+        for route in router.routes:
+            if isinstance(route, APIRoute) and route.path_regex.match(path):
+                found |= route.methods or set()
+    return found | ({"HEAD"} if "GET" in found else set())
+
+
 ServicesContext = Callable[[], AbstractAsyncContextManager[Services]]
 
 
@@ -61,11 +75,15 @@ def build_app(
         version=getattr(xingyue, "__version__", "0.1.0"),
         summary="Industry models over HTTP, metered per tenant.",
         lifespan=lifespan,
+        docs_url=None,
+        redoc_url=None,
         middleware=[
             Middleware(RequestContext, body_max_bytes=body_max_bytes, stamp=stamp_request_id)
         ],
     )
     for router in ROUTERS:
         app.include_router(router)
-    errors.install(app)
+    errors.install(app, methods_of)
+    openapi.install(app, ROUTERS)
+    api_page.install(app)
     return app

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Awaitable, Callable
 from typing import Annotated
 
 from fastapi import Depends
@@ -39,14 +38,17 @@ async def authorize(request: Request, scope: Scope) -> Principal:
     return principal
 
 
-def _needs(scope: Scope) -> Callable[[Request], Awaitable[Principal]]:
-    async def check(request: Request) -> Principal:
-        return await authorize(request, scope)
+class Needs:
+    """A route's dependency; the API page reads ``scope`` off it."""
 
-    return check
+    def __init__(self, scope: Scope) -> None:
+        self.scope = scope
+
+    async def __call__(self, request: Request) -> Principal:
+        return await authorize(request, self.scope)
 
 
-Caller = Annotated[Principal, Depends(_needs(Scope.CALL))]
-Tuner = Annotated[Principal, Depends(_needs(Scope.TUNE))]
-Publisher = Annotated[Principal, Depends(_needs(Scope.PUBLISH))]
-Operator = Annotated[Principal, Depends(_needs(Scope.ADMIN))]
+Caller = Annotated[Principal, Depends(Needs(Scope.CALL))]
+Tuner = Annotated[Principal, Depends(Needs(Scope.TUNE))]
+Publisher = Annotated[Principal, Depends(Needs(Scope.PUBLISH))]
+Operator = Annotated[Principal, Depends(Needs(Scope.ADMIN))]

@@ -114,6 +114,9 @@ async def _from_bucket(request: Request, principal: Principal, body: bytes) -> I
 def parse_json(body: bytes) -> dict[str, Any]:
     try:
         parsed = json.loads(body)
+        if b"\\ud" in body or b"\\uD" in body:
+            # Half of a surrogate pair is no text; it would fail wherever it is written.
+            json.dumps(parsed, ensure_ascii=False).encode()
     except (ValueError, RecursionError) as error:
         raise InvalidRequest(f"the body is not JSON: {error}", param="body") from error
     if not isinstance(parsed, dict):

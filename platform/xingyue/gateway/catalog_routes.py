@@ -68,8 +68,10 @@ async def catalog(
     industry: str | None = None,
     task: str | None = None,
     q: str | None = None,
+    commercial_use: bool | None = None,
 ) -> dict[str, Any]:
-    """Filter by industry and task; `q` searches ids, titles and summaries."""
+    """Filter by industry, task and whether the licence allows commercial use; `q` searches ids,
+    titles and summaries."""
 
     def wanted(shaped: dict[str, Any]) -> bool:
         card = shaped["card"]
@@ -77,6 +79,7 @@ async def catalog(
         return (
             industry in (None, shaped["industry"])
             and task in (None, shaped["task"])
+            and commercial_use in (None, shaped["licences"]["commercial_use"])
             and (q is None or q.lower() in text)
         )
 

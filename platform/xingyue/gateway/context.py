@@ -12,11 +12,13 @@ from typing import Any
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from xingyue import metrics
 from xingyue.errors import Internal, InvalidRequest, PayloadTooLarge, XingyueError
 from xingyue.gateway.errors import error_response
 
 log = logging.getLogger(__name__)
 
+_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 _REQUEST_ID = re.compile(r"^[A-Za-z0-9._-]{1,64}$")
 
 
@@ -41,6 +43,10 @@ class RequestContext:
             sent_id if _REQUEST_ID.match(sent_id) else f"req_{secrets.token_hex(12)}"
         )
         answered = False
+        asked = scope["method"]
+        if asked == "HEAD":
+            # As GET, the body left out below.
+            scope["method"] = "GET"
 
         async def stamped(message: Message) -> None:
             nonlocal answered
@@ -50,6 +56,11 @@ class RequestContext:
                 if self._stamp:
                     headers["x-request-id"] = state["request_id"]
                 headers.update(state.get("rate_headers", {}))
+                route = getattr(scope.get("route"), "path", "unmatched")
+                method = asked if asked in _METHODS else "other"
+                metrics.answered(route, method, message["status"])
+            elif asked == "HEAD":
+                message = {**message, "body": b""}
             await send(message)
 
         try:

@@ -7,14 +7,15 @@ from __future__ import annotations
 
 import logging
 import math
+from collections.abc import Callable
 
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import JSONResponse
+from starlette.responses import JSONResponse, Response
 
-from xingyue import errors
+from xingyue import errors, metrics
 
 log = logging.getLogger(__name__)
 
@@ -61,6 +62,7 @@ def envelope(error: errors.XingyueError) -> dict[str, object]:
 
 def error_response(error: errors.XingyueError) -> JSONResponse:
     status, _ = status_of(error)
+    metrics.refused(error.code)
     headers = {}
     if status in (429, 503):
         wait_s = getattr(error, "retry_after_s", 1.0)
@@ -70,7 +72,9 @@ def error_response(error: errors.XingyueError) -> JSONResponse:
     return JSONResponse(envelope(error), status, headers)
 
 
-def install(app: FastAPI) -> None:
+def install(app: FastAPI, methods_of: Callable[[str], set[str]]) -> None:
+    """``methods_of``: path -> the methods that some route takes there."""
+
     @app.exception_handler(errors.XingyueError)
     async def _ours(request: Request, error: Exception) -> JSONResponse:
         assert isinstance(error, errors.XingyueError)
@@ -81,20 +85,54 @@ def install(app: FastAPI) -> None:
     @app.exception_handler(RequestValidationError)
     async def _shape(request: Request, error: Exception) -> JSONResponse:
         assert isinstance(error, RequestValidationError)
-        fault = error.errors()[0]
-        place = [str(part) for part in fault["loc"] if part not in ("body", "query", "path")]
-        field = ".".join(place) or None
-        message = f"{field}: {fault['msg']}" if field else f"the body is not valid: {fault['msg']}"
-        return error_response(errors.InvalidRequest(message, param=field))
+        return error_response(_invalid(error))
 
     @app.exception_handler(HTTPException)
-    async def _http(request: Request, error: Exception) -> JSONResponse:
+    async def _http(request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)
-        where = f"{request.method} {request.url.path}"
+        cause = error.__cause__
+        if isinstance(cause, errors.XingyueError):
+            # Raised while the framework read the body, such as the limit on its size.
+            return error_response(cause)
+        if error.status_code == 405:
+            return _not_allowed(request, methods_of(request.url.path))
         if error.status_code == 404:
             return error_response(
-                errors.NotFound(f"there is no {where}; see /docs", code="unknown_route")
+                errors.NotFound(
+                    f"there is no {request.method} {request.url.path}; see /docs",
+                    code="unknown_route",
+                )
             )
-        response = error_response(errors.InvalidRequest(f"{where}: {error.detail}"))
+        response = error_response(errors.InvalidRequest(str(error.detail), param="body"))
         response.status_code = error.status_code
         return response
+
+
+def _invalid(error: RequestValidationError) -> errors.InvalidRequest:
+    fault = error.errors()[0]
+    if fault["type"] == "json_invalid":
+        return errors.InvalidRequest(
+            f"the body is not JSON: {fault['ctx']['error']} at character {fault['loc'][-1]}",
+            param="body",
+        )
+    place = [str(part) for part in fault["loc"][1:]]
+    field = ".".join(place) or "body"
+    words = fault["msg"].removeprefix("Value error, ")
+    if field == "body" and isinstance(error.body, bytes):
+        words = "send JSON, with the header Content-Type: application/json"
+    return errors.InvalidRequest(f"{field}: {words}", param=field)
+
+
+def _not_allowed(request: Request, methods: set[str]) -> Response:
+    allowed = ", ".join(sorted(methods))
+    if request.method == "OPTIONS":
+        return Response(status_code=204, headers={"allow": allowed})
+    response = error_response(
+        errors.InvalidRequest(
+            f"{request.url.path} does not take {request.method}; it takes {allowed}",
+            code="method_not_allowed",
+        )
+    )
+    response.status_code = 405
+    response.headers["allow"] = allowed
+    return response

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from fastapi import APIRouter
-from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
+from xingyue import metrics
 from xingyue.gateway.services import services_of
 
 router = APIRouter(tags=["health"])
@@ -27,5 +27,7 @@ async def readyz(request: Request) -> JSONResponse:
 
 
 @router.get("/metrics")
-async def metrics() -> Response:
-    return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)
+async def scrape() -> Response:
+    """Prometheus text of this gateway process: `nv_inference_*` (Triton's names) and `xingyue_*`.
+    Without a key: the gateway binds loopback unless told otherwise; keep the path inside."""
+    return Response(metrics.exposition(), headers={"content-type": metrics.MEDIA_TYPE})

@@ -16,6 +16,7 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import Response
 
+from xingyue import metrics
 from xingyue.errors import Forbidden, InvalidRequest
 from xingyue.gateway.services import Services, services_of
 from xingyue.ledger import accounts
@@ -121,10 +122,12 @@ def call_headers(
     request: Request, model: ServedModel, cost_micros: int, compute_ms: float
 ) -> dict[str, str]:
     total_ms = (time.perf_counter() - request.state.started_s) * 1e3
+    overhead_ms = max(0.0, total_ms - compute_ms)
+    metrics.overhead.observe(overhead_ms / 1e3)
     headers = {
         "x-xingyue-model": f"{model.id}@{model.version}",
         "x-xingyue-cost-micros": str(cost_micros),
-        "x-xingyue-overhead-ms": f"{max(0.0, total_ms - compute_ms):.1f}",
+        "x-xingyue-overhead-ms": f"{overhead_ms:.1f}",
     }
     if model.shutdown_at is not None:
         # RFC 8594: this model is going to be retired.
@@ -170,4 +173,5 @@ async def metered(
         headers["content-type"] = "application/json"
         stored = StoredResponse(200, tuple(headers.items()), content)
         await services.meter.post(hold, event, stored if hold.claim else None)
+        metrics.billed(model.entry.id, event.unit, event.units, event.cost_micros)
         return Response(content, 200, headers)

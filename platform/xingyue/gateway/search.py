@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from starlette.requests import Request
+from starlette.responses import Response
 
 from xingyue.catalog.spec import EntrySpec, Task
 from xingyue.contract import HeadRef
 from xingyue.errors import Internal
-from xingyue.gateway.metering import admit, check_model, timeout_s, usage_event
+from xingyue.gateway.metering import Ran, metered, timeout_s
 from xingyue.gateway.services import services_of
 from xingyue.inference import Inferred
-from xingyue.ledger.idempotency import StoredResponse
 from xingyue.serving.served import ServedModel
 from xingyue.tenants.tenant import Principal
 
@@ -43,29 +44,24 @@ async def search_store(
     principal: Principal,
     vector_store_id: str,
     query: str,
-    top_k: int,
-    score_min: float | None,
-) -> list[dict[str, Any]]:
-    """Passages, best first. ``NotFound`` for a store that is not the caller's."""
+    params: dict[str, Any],
+    shape: Callable[[list[dict[str, Any]]], dict[str, Any]],
+) -> Response:
+    """Passages, best first, as ``shape`` puts them; billed as tokens of the embedding model.
+    ``NotFound`` for a store that is not the caller's."""
     services = services_of(request)
     entry = embedding_entry(request)
     model = ServedModel.of_entry(entry)
-    check_model(request, principal, model)
-    head = await services.files.vector_stores.head_ref(principal.tenant.id, vector_store_id)
-    if head is None:
-        return []
-    params = {"query": query, "top_k": top_k, "score_min": score_min}
+
+    async def run() -> Ran:
+        head = await services.files.vector_stores.head_ref(principal.tenant.id, vector_store_id)
+        if head is None:
+            # Nothing is indexed, so nothing is read and nothing costs.
+            return Ran(lambda _: shape([]), 0, 0.0)
+        found = await find_passages(request, entry, head, {"query": query, **params})
+        passages = found.result.value["results"]
+        return Ran(lambda _: shape(passages), found.result.units, found.compute_ms)
+
+    body = await request.body()
     units_max = len(query.encode()) + 8
-    with services.limiter.slot(principal.tenant):
-        hold = await admit(services, principal, model, units_max, None)
-        if isinstance(hold, StoredResponse):
-            raise Internal("a search has no idempotency key")
-        try:
-            found = await find_passages(request, entry, head, params)
-        except BaseException:
-            await services.meter.void(hold)
-            raise
-        units = min(found.result.units, units_max)
-        await services.meter.post(hold, usage_event(request, principal, model, units))
-    results: list[dict[str, Any]] = found.result.value["results"]
-    return results
+    return await metered(request, principal, model, body=body, units_max=units_max, run=run)

@@ -7,6 +7,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import ExitStack
 from typing import Any
@@ -14,11 +15,19 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
+from xingyue import metrics
 from xingyue.contract import Chunk, WorkResult
 from xingyue.errors import DeadlineExceeded, Internal, XingyueError
 from xingyue.gateway.chat_request import ChatCall, grounding
 from xingyue.gateway.errors import envelope
-from xingyue.gateway.metering import admit, idempotency, replay, timeout_s, usage_event
+from xingyue.gateway.metering import (
+    admit,
+    call_headers,
+    idempotency,
+    replay,
+    timeout_s,
+    usage_event,
+)
 from xingyue.gateway.services import services_of
 from xingyue.ledger.idempotency import StoredResponse
 from xingyue.ledger.local import Hold
@@ -62,11 +71,10 @@ async def stream_answer(
     except BaseException:
         await stream.fail()
         raise
-    headers = {
-        "x-xingyue-model": f"{call.model.id}@{call.model.version}",
-        "cache-control": "no-cache",
-        "x-accel-buffering": "no",
-    }
+    # Headers leave before the answer is known: the cost in them is the most that it may be, and
+    # the last usage event tells what it was.
+    headers = call_headers(request, call.model, hold.amount_max_micros, stream.waited_ms)
+    headers |= {"cache-control": "no-cache", "x-accel-buffering": "no"}
     return StreamingResponse(stream.frames(first), headers=headers, media_type="text/event-stream")
 
 
@@ -89,15 +97,20 @@ class _Stream:
         self._meter = services_of(request).meter
         self._timeout_s = timeout_s(request, call.model)
         self._settled = False
+        self.waited_ms = 0.0
+        """For the first chunk: the model's own time, none of the platform's overhead."""
         self._units = 0
         self._sent: list[bytes] = []
 
     async def open(self, chunks: AsyncIterator[Chunk]) -> Chunk:
         """The first chunk, before any header is sent: its errors still get a status."""
         self._chunks = chunks
+        asked_s = time.perf_counter()
         try:
             async with asyncio.timeout(self._timeout_s):
-                return await anext(chunks)
+                first = await anext(chunks)
+                self.waited_ms = (time.perf_counter() - asked_s) * 1e3
+                return first
         except StopAsyncIteration:
             raise Internal("the model gave no answer") from None
         except TimeoutError as error:
@@ -144,7 +157,7 @@ class _Stream:
     async def _end(self, final: WorkResult) -> AsyncIterator[bytes]:
         tail = [_frame(self._call.chunk(grounding(final.value), final.value["finish_reason"]))]
         if self._call.include_usage:
-            tail.append(_frame(self._call.usage_chunk(final.value)))
+            tail.append(_frame(self._call.usage_chunk(final.value, final.units)))
         tail.append(b"data: [DONE]\n\n")
         await self._post(final.units, b"".join([*self._sent, *tail]))
         for frame in tail:
@@ -167,6 +180,7 @@ class _Stream:
             )
             stored = StoredResponse(200, headers, whole)
         await self._meter.post(self._hold, event, stored)
+        metrics.billed(self._call.model.entry.id, event.unit, event.units, event.cost_micros)
         self._settled = True
         self._release()
 

@@ -7,6 +7,7 @@ from typing import Any
 from fastapi import APIRouter
 from pydantic import BaseModel, Field
 from starlette.requests import Request
+from starlette.responses import Response
 
 from xingyue.errors import InvalidRequest
 from xingyue.files.models import VectorStore, VectorStoreFile
@@ -185,9 +186,7 @@ async def detach(
 
 
 @router.post("/v1/vector_stores/{store_id}/search")
-async def search(
-    request: Request, principal: Caller, store_id: str, body: SearchBody
-) -> dict[str, Any]:
+async def search(request: Request, principal: Caller, store_id: str, body: SearchBody) -> Response:
     """Passages, best first; billed as tokens of the embedding model."""
     queries = [body.query] if isinstance(body.query, str) else body.query
     query = " ".join(queries).strip()
@@ -200,14 +199,18 @@ async def search(
             param="query",
         )
     least = body.ranking_options.score_threshold if body.ranking_options else None
-    found = await search_store(request, principal, store_id, query, body.max_num_results, least)
-    return {
-        "object": "vector_store.search_results.page",
-        "search_query": queries,
-        "data": [_hit(passage) for passage in found],
-        "has_more": False,
-        "next_page": None,
-    }
+    params = {"top_k": body.max_num_results, "score_min": least}
+
+    def page(found: list[dict[str, Any]]) -> dict[str, Any]:
+        return {
+            "object": "vector_store.search_results.page",
+            "search_query": queries,
+            "data": [_hit(passage) for passage in found],
+            "has_more": False,
+            "next_page": None,
+        }
+
+    return await search_store(request, principal, store_id, query, params, page)
 
 
 def _hit(passage: dict[str, Any]) -> dict[str, Any]:

@@ -7,10 +7,12 @@ forms the next batch; when none is, a call leaves at once, alone. No timer anywh
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 
+from xingyue import metrics
 from xingyue.contract import Outcome, WorkItem
 from xingyue.errors import DeadlineExceeded, Internal, Overloaded, XingyueError
 
@@ -21,12 +23,17 @@ class Answer:
     compute_ms: float
     """The model's own time for the batch that this item was in."""
     batch_size: int
+    queue_ms: float = 0.0
+    """Between the call and its batch leaving."""
+    first: bool = True
+    """Of its head in the batch: counting these counts batches per model."""
 
 
 @dataclass(slots=True, eq=False)
 class _Waiting:
     item: WorkItem
     future: asyncio.Future[Answer] = field(repr=False)
+    since_s: float = field(default_factory=time.perf_counter)
 
 
 Send = Callable[[Sequence[WorkItem]], Awaitable[tuple[list[Outcome], float]]]
@@ -35,7 +42,10 @@ Send = Callable[[Sequence[WorkItem]], Awaitable[tuple[list[Outcome], float]]]
 class Coalescer:
     """One per trunk and gateway, used on one event loop."""
 
-    def __init__(self, send: Send, *, max_batch: int, in_flight: int, queue_max: int) -> None:
+    def __init__(
+        self, send: Send, *, max_batch: int, in_flight: int, queue_max: int, name: str = ""
+    ) -> None:
+        """``name``: of the trunk, for the metrics; without one nothing is counted."""
         self._send = send
         self._max_batch = max_batch
         self._in_flight = in_flight
@@ -43,6 +53,7 @@ class Coalescer:
         self._queue: deque[_Waiting] = deque()
         self._out = 0
         self._tasks: set[asyncio.Task[None]] = set()
+        self._observe = metrics.trunk_watch(name, lambda: self.waiting) if name else None
 
     @property
     def waiting(self) -> int:
@@ -83,6 +94,9 @@ class Coalescer:
             task.add_done_callback(self._tasks.discard)
 
     async def _dispatch(self, batch: list[_Waiting]) -> None:
+        left_s = time.perf_counter()
+        if self._observe is not None:
+            self._observe(len(batch))
         try:
             outcomes, compute_ms = await self._send([waiting.item for waiting in batch])
             if len(outcomes) != len(batch):
@@ -94,7 +108,13 @@ class Coalescer:
             outcomes, compute_ms = [fault] * len(batch), 0.0
         finally:
             self._out -= 1
+        heads: set[str] = set()
         for waiting, outcome in zip(batch, outcomes, strict=True):
+            head = waiting.item.head
+            digest = "" if head is None else head.digest
+            first = digest not in heads
+            heads.add(digest)
             if not waiting.future.done():
-                waiting.future.set_result(Answer(outcome, compute_ms, len(batch)))
+                queue_ms = (left_s - waiting.since_s) * 1e3
+                waiting.future.set_result(Answer(outcome, compute_ms, len(batch), queue_ms, first))
         self._pump()

@@ -56,6 +56,7 @@ class RemoteTrunk:
             max_batch=spec.max_batch,
             in_flight=spec.batches_in_flight * replicas,
             queue_max=queue_max,
+            name=name,
         )
 
     async def run(self, item: WorkItem, timeout_s: float) -> Answer:

@@ -1,0 +1,32 @@
+"""The ledger's store with its group commits counted. What it decides is untouched."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from xingyue import metrics
+from xingyue.ledger.operations import Batch, GiveBack, Grant, Granted, NotCovered
+from xingyue.ledger.store import LedgerStore
+
+
+class MeasuredLedger(LedgerStore):
+    """Used by the writer's thread; the counters are safe to share."""
+
+    def apply(self, batch: Batch) -> list[Any]:
+        started_s = time.perf_counter()
+        outcomes = super().apply(batch)
+        metrics.commit_seconds.observe(time.perf_counter() - started_s)
+        metrics.commit_size.observe(len(batch.operations))
+        for operation, outcome in zip(batch.operations, outcomes, strict=True):
+            if isinstance(operation, GiveBack):
+                metrics.lease("given_back")
+            elif isinstance(operation, Grant):
+                metrics.lease(_granted(outcome))
+        return outcomes
+
+
+def _granted(outcome: object) -> str:
+    if isinstance(outcome, Granted):
+        return "granted"
+    return "not_covered" if isinstance(outcome, NotCovered) else "session_lost"
