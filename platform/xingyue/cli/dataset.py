@@ -149,8 +149,8 @@ def _shape(report: DatasetReport, model: str, method: str) -> dict[str, Any]:
 
 def _print(report: DatasetReport, model: str, method: str) -> None:
     rows = [{"class": label, "samples": count} for label, count in report.classes.items()]
-    title = f"{report.samples} samples ({report.kind})"
-    emit_rows(rows, ["class", "samples"], title=title, as_json=False)
+    console.print(f"{report.samples} samples ({report.kind})")
+    emit_rows(rows, ["class", "samples"], as_json=False)
     for note in report.notes:
         console.print(f"[{_COLOURS[note.severity]}]{note.severity}[/] ", end="")
         console.print(f"{note.code}: {note.message}", markup=False, soft_wrap=True)
