@@ -141,9 +141,7 @@ def test_no_credit_ends_the_job_after_what_was_used_is_billed(world):
     world.ledger.top_up("other", 13 * PRICE, "little")
     for name in ("a", "b"):
         world.objects.put("tenant-other", f"parts/{name}.png", b"1")
-    job = world.create(
-        tenant="other", hyperparameters={"steps": 200, "burn_s": 1, "step_s": 0.03}
-    )
+    job = world.create(tenant="other", hyperparameters={"steps": 200, "burn_s": 1, "step_s": 0.03})
     done = world.run(job)
     assert (done.status, done.error.code) == (JobStatus.FAILED, "insufficient_quota")
     assert [event.units for event in world.charges(job)] == [10, 1, 1, 1]

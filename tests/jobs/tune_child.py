@@ -8,11 +8,11 @@ import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
-from tuning_doubles import EchoRecipe, FolderStore, pause  # noqa: E402
+from tuning_doubles import EchoRecipe, FolderStore, pause
 
-from xingyue import tune_worker  # noqa: E402
-from xingyue.finetune import bases  # noqa: E402
-from xingyue.variants.store import VariantStore  # noqa: E402
+from xingyue import tune_worker
+from xingyue.finetune import bases
+from xingyue.variants.store import VariantStore
 
 
 class PausingStore(VariantStore):
