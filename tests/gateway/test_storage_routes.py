@@ -44,6 +44,9 @@ class CountingKeys:
         turn = self.turns.setdefault(tenant, 1)
         return Credentials(f"XY-{tenant}-{turn}", f"secret-{turn}", tenant_bucket(tenant))
 
+    def revoke_tenant(self, tenant: str) -> None:
+        self.turns[tenant] = self.turns.get(tenant, 0) + 1
+
     def rotate_tenant(self, tenant: str) -> Credentials:
         self.turns[tenant] = self.turns.get(tenant, 0) + 1
         return self.ensure_tenant(tenant)
@@ -116,6 +119,17 @@ def test_a_bucket_is_made_once_and_its_key_pair_kept(serve: Serve) -> None:
     turned = gateway.client.post("/v1/storage/rotate", headers=headers).json()
     assert turned["access_key"] == "XY-washers-2"
     assert gateway.client.get("/v1/storage", headers=headers).json() == turned
+
+
+def test_a_suspended_tenant_loses_its_key_pair_too(serve: Serve) -> None:
+    store, keys = MemoryStore(), CountingKeys()
+    gateway = serve(store, TenantAccess(store, ACCESS, keys))
+    gateway.client.get("/v1/storage", headers=gateway.key("a"))
+    operator = gateway.key("operator", Scope.ADMIN)
+    for body, turns in (({"name": "A"}, 1), ({"status": "suspended"}, 2)):
+        answer = gateway.client.patch("/admin/v1/tenants/a", headers=operator, json=body)
+        assert answer.status_code == 200
+        assert keys.turns["a"] == turns
 
 
 @pytest.mark.parametrize(

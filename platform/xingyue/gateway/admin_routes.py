@@ -13,7 +13,7 @@ from xingyue.gateway.account_routes import usage_row
 from xingyue.gateway.auth import Operator
 from xingyue.gateway.services import services_of
 from xingyue.ledger.audit import trial_balance
-from xingyue.tenants.tenant import ApiKey, Tenant
+from xingyue.tenants.tenant import ApiKey, Tenant, TenantStatus
 
 router = APIRouter(prefix="/admin/v1", tags=["admin"])
 
@@ -109,6 +109,9 @@ async def change_tenant(
     services = services_of(request)
     changed = await asyncio.to_thread(services.tenants.update_tenant, tenant_id, **_given(body))
     services.directory.forget()
+    if changed.status is TenantStatus.SUSPENDED:
+        # Its S3 key pair does not come by this gateway, so it must go too.
+        await asyncio.to_thread(services.storage_access.close, tenant_id)
     return _tenant(changed)
 
 

@@ -31,11 +31,13 @@ class BucketAccess:
 
 
 class KeyPairs(Protocol):
-    """Where tenants' key pairs come from. Both calls may wait seconds for the server."""
+    """Where tenants' key pairs come from. Every call may wait seconds for the server."""
 
     def ensure_tenant(self, tenant: str) -> Credentials: ...
 
     def rotate_tenant(self, tenant: str) -> Credentials: ...
+
+    def revoke_tenant(self, tenant: str) -> None: ...
 
 
 class UnmanagedKeys:
@@ -54,9 +56,12 @@ class UnmanagedKeys:
 
     rotate_tenant = ensure_tenant
 
+    def revoke_tenant(self, tenant: str) -> None:
+        """Nothing of ours to revoke: the operator's keys are the operator's."""
+
 
 class TenantAccess:
-    """Safe to share between threads. Every method makes the tenant's bucket if it is missing."""
+    """Safe to share between threads. The tenant's bucket is made if it is missing."""
 
     def __init__(self, objects: ObjectStore, access: S3Access, keys: KeyPairs) -> None:
         self._objects = objects
@@ -81,6 +86,10 @@ class TenantAccess:
     def rotate(self, tenant: str) -> BucketAccess:
         """A new key pair; the old one is refused from now on. ``Conflict`` as ``open``."""
         return self._described(self._keys.rotate_tenant(tenant), self._bucket(tenant))
+
+    def close(self, tenant: str) -> None:
+        """Refuse the tenant's key pair from now on; ``open`` makes another. Its objects stay."""
+        self._keys.revoke_tenant(tenant)
 
     def presign(
         self, tenant: str, key: str, *, method: Literal["GET", "PUT"], expires_s: int
