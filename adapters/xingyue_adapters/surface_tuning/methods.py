@@ -18,7 +18,7 @@ from xingyue_models.surface_inspection import gaussian, linear_head, memory_bank
 from xingyue_models.surface_inspection.manifest import GOOD
 
 CLASSIFICATION_NEEDS = Needs("classification", classes_min=2, per_class_min=8, groups_min=4)
-ONE_CLASS_NEEDS = Needs("one-class", good_min=20, groups_min=4)
+ONE_CLASS_NEEDS = Needs("one-class", good_min=8, groups_min=4)
 ANOMALY = "anomaly"
 
 

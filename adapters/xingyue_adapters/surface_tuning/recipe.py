@@ -14,8 +14,8 @@ from xingyue_adapters.surface_tuning.hyperparameters import Classification, Comm
 
 METHODS: Mapping[str, str] = {
     "one-class": (
-        "Good parts only, from 20 images on: tells what looks strange, and where. Defects, if "
-        "there are any, weigh the threshold and are measured on, never fitted on."
+        "Good parts only, 20 images or more (8 at the very least): tells what looks strange, and "
+        "where. Defects, if there are any, weigh the threshold and are measured on, never fitted on."
     ),
     "classification": (
         "8 images or more of every class, good parts may be one: tells which class an image shows."
