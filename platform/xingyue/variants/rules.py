@@ -22,10 +22,10 @@ PER_MAX = 1_000_000
 HISTORY_MAX = 20
 RESERVED = frozenset({"latest", "stable", "canary"})
 
-_SUFFIX = re.compile(rf"^[a-z0-9](?:[a-z0-9-]{{0,{SUFFIX_MAX_CHARS - 2}}}[a-z0-9])?$")
-_ALIAS = re.compile(r"^[a-z][a-z0-9-]{0,31}$")
-_NUMBER = re.compile(r"^[1-9][0-9]{0,8}$")
-_VARIANT_ID = re.compile(r"^[a-z0-9-]{1,48}\.[a-z0-9-]{1,47}$")
+_SUFFIX = re.compile(rf"[a-z0-9](?:[a-z0-9-]{{0,{SUFFIX_MAX_CHARS - 2}}}[a-z0-9])?")
+_ALIAS = re.compile(r"[a-z][a-z0-9-]{0,31}")
+_NUMBER = re.compile(r"[1-9][0-9]{0,8}")
+_VARIANT_ID = re.compile(r"[a-z0-9-]{1,48}\.[a-z0-9-]{1,47}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,15 +39,15 @@ class Reference:
 def parse(model: str) -> Reference | None:
     """None for what can't be a variant's name: nothing is looked up then."""
     variant_id, at, selector = model.partition("@")
-    if not _VARIANT_ID.match(variant_id) or (at and not selector):
+    if not _VARIANT_ID.fullmatch(variant_id) or (at and not selector):
         return None
-    if selector and not _NUMBER.match(selector) and not _ALIAS.match(selector):
+    if selector and not _NUMBER.fullmatch(selector) and not _ALIAS.fullmatch(selector):
         return None
     return Reference(variant_id, selector)
 
 
 def check_suffix(suffix: str) -> None:
-    if not _SUFFIX.match(suffix):
+    if not _SUFFIX.fullmatch(suffix):
         raise InvalidRequest(
             f"suffix {suffix!r} must be 1 to {SUFFIX_MAX_CHARS} of a-z, 0-9 and '-', and start "
             "and end with a letter or digit",
@@ -56,7 +56,7 @@ def check_suffix(suffix: str) -> None:
 
 
 def check_alias(name: str) -> None:
-    if not _ALIAS.match(name) or name in RESERVED:
+    if not _ALIAS.fullmatch(name) or name in RESERVED:
         raise InvalidRequest(
             f"alias {name!r} must be 1 to 32 of a-z, 0-9 and '-', start with a letter, and be none "
             f"of {', '.join(sorted(RESERVED))}",

@@ -1,0 +1,49 @@
+"""A trunk for tests: reads heads through the same source as a replica, answers by arithmetic."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+
+from xingyue.catalog.heads import HeadSource
+from xingyue.contract import Chunk, Outcome, WorkItem, WorkResult
+from xingyue.errors import Internal, InvalidRequest, XingyueError
+from xingyue.serving.batching import Answer
+
+
+class ArithmeticTrunk:
+    """The image is a number as text; the score is that plus the manifest's ``shift``, within
+    [0, 1]; a manifest with ``broken`` fails every call. Other than a number: ``InvalidRequest``."""
+
+    def __init__(self, heads: HeadSource) -> None:
+        self._heads = heads
+        self.calls = 0
+
+    async def run(self, item: WorkItem, timeout_s: float) -> Answer:
+        return Answer(await asyncio.to_thread(self._outcome, item), 1.0, 1)
+
+    async def stream(self, item: WorkItem) -> AsyncIterator[Chunk]:
+        raise InvalidRequest("this model does not stream")
+        yield Chunk()
+
+    def _outcome(self, item: WorkItem) -> Outcome:
+        self.calls += 1
+        try:
+            manifest = {} if item.head is None else self._heads.resolve(item.head).manifest
+            if manifest.get("broken"):
+                return Internal("the model failed on this input")
+            score = float(item.payload["image"]) + float(manifest.get("shift", 0))
+        except XingyueError as error:
+            return error
+        except ValueError:
+            return InvalidRequest("the image is no number", param="image")
+        score = min(1.0, max(0.0, score))
+        value: dict[str, Any] = {
+            "verdict": "fail" if score >= 0.5 else "pass",
+            "score": score,
+            "threshold": 0.5,
+            "defects": [],
+            "image": {"width": 1, "height": 1},
+        }
+        return WorkResult(value, 1)
