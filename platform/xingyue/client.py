@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator
 from typing import Any
 
 import httpx
 
 from xingyue.errors import XingyueError
+
+_RESUMES_MAX = 60
+_RESUME_S = 1.0
 
 
 class ApiError(XingyueError):
@@ -52,6 +56,40 @@ class Client:
                 if fault := event.get("error"):
                     raise ApiError(fault["message"], code=fault["code"], param=fault["param"])
                 yield event
+
+    def follow(self, path: str) -> Iterator[dict[str, Any]]:
+        """Events of a server-sent stream that can be resumed: where the connection breaks, it is
+        opened again after the last event that came, for as long as the platform answers."""
+        last, quiet = "0", 0
+        while quiet < _RESUMES_MAX:
+            try:
+                headers = {"last-event-id": last}
+                with self._http.stream("GET", path, headers=headers) as answer:
+                    if not answer.is_success:
+                        answer.read()
+                        raise _error(answer)
+                    for line in answer.iter_lines():
+                        quiet = 0
+                        if line.startswith("id: "):
+                            last = line.removeprefix("id: ")
+                        elif line == "data: [DONE]":
+                            return
+                        elif line.startswith("data: "):
+                            yield json.loads(line.removeprefix("data: "))
+            except httpx.TransportError:
+                time.sleep(_RESUME_S)
+            quiet += 1
+        raise ApiError(f"the stream from {self._http.base_url} keeps breaking off")
+
+    def download(self, path: str) -> bytes:
+        """The body of a 2xx answer, as it is. ``ApiError`` otherwise."""
+        try:
+            answer = self._http.get(path)
+        except httpx.HTTPError as error:
+            raise ApiError(f"no answer from {self._http.base_url}: {error}") from error
+        if not answer.is_success:
+            raise _error(answer)
+        return answer.content
 
     def get(self, path: str, **params: Any) -> Any:
         given = {name: value for name, value in params.items() if value is not None}

@@ -293,7 +293,10 @@ def test_the_report_and_its_pictures(gateway):
     early = client.get(f"{JOBS}/{job}/report", headers=headers)
     assert (early.status_code, "is queued" in early.json()["error"]["message"]) == (404, True)
     gateway.work()
-    assert client.get(f"{JOBS}/{job}/report", headers=headers).json() == {"auroc": 0.99}
+    assert client.get(f"{JOBS}/{job}/report", headers=headers).json() == {
+        "auroc": 0.99,
+        "pictures": ["curve.png"],
+    }
     picture = client.get(f"{JOBS}/{job}/report/curve.png", headers=headers)
     assert picture.headers["content-type"] == "image/png"
     for name in ("none", "..%2Fhead%2Fmanifest", "..%2F..%2Fx"):

@@ -28,7 +28,7 @@ def test_a_job_becomes_a_callable_version(world):
         "report.json",
         "curve.png",
     }
-    assert world.service.report("acme", job.id) == {"auroc": 0.99}
+    assert world.service.report("acme", job.id) == {"auroc": 0.99, "pictures": ["curve.png"]}
     assert world.service.report_picture("acme", job.id, "curve").startswith(b"\x89PNG")
     assert world.leftovers() == []
     words = world.messages(job)

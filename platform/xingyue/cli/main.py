@@ -10,6 +10,8 @@ from xingyue.cli import admin, lifecycle, models
 from xingyue.cli.call import call
 from xingyue.cli.dataset import dataset
 from xingyue.cli.output import errors
+from xingyue.cli.tune import tune
+from xingyue.cli.variant import variant
 from xingyue.errors import XingyueError
 
 app = typer.Typer(
@@ -31,6 +33,8 @@ for command in (
     app.command()(command)
 app.command("eval")(models.evaluate)
 app.add_typer(dataset, name="dataset")
+app.add_typer(tune, name="tune")
+app.add_typer(variant, name="variant")
 app.add_typer(admin.tenant, name="tenant")
 app.add_typer(admin.key, name="key")
 

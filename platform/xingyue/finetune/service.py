@@ -94,25 +94,31 @@ class FineTuning:
         return made, new
 
     def report(self, tenant_id: str, job_id: str) -> dict[str, Any]:
-        """What the recipe measured. ``NotFound`` until the job has succeeded."""
-        report: dict[str, Any] = json.loads(self._report_file(tenant_id, job_id, REPORT))
-        return report
+        """What the recipe measured, and the names of its ``pictures``. ``NotFound`` until the job
+        has succeeded."""
+        bucket, prefix = self._report_folder(tenant_id, job_id)
+        report: dict[str, Any] = json.loads(self._report_file(bucket, prefix, REPORT))
+        names = [stat.key.rpartition("/")[2] for stat in self._objects.list(bucket, f"{prefix}/")]
+        return report | {"pictures": [name for name in names if name.endswith(".png")]}
 
     def report_picture(self, tenant_id: str, job_id: str, name: str) -> bytes:
         """A PNG of the report."""
-        return self._report_file(tenant_id, job_id, f"{name}.png")
+        return self._report_file(*self._report_folder(tenant_id, job_id), f"{name}.png")
 
-    def _report_file(self, tenant_id: str, job_id: str, name: str) -> bytes:
+    def _report_folder(self, tenant_id: str, job_id: str) -> tuple[str, str]:
         job = self.jobs.get(tenant_id, job_id)
-        missing = NotFound(f"the report of job {job_id} has no {name[:64]!r}", param="name")
-        if job.status is not JobStatus.SUCCEEDED:
+        if job.status is not JobStatus.SUCCEEDED or job.outcome is None:
             raise NotFound(
                 f"job {job_id} is {job.status.value}; a report is there once it has succeeded",
                 param="fine_tuning_job_id",
             )
-        if "/" in name or job.outcome is None:
-            raise missing
         bucket, _, prefix = str(job.outcome["report_uri"]).removeprefix("s3://").partition("/")
+        return bucket, prefix
+
+    def _report_file(self, bucket: str, prefix: str, name: str) -> bytes:
+        missing = NotFound(f"the report has no {name[:64]!r}", param="name")
+        if "/" in name:
+            raise missing
         try:
             return self._objects.get(bucket, f"{prefix}/{name}", max_bytes=REPORT_FILE_MAX_BYTES)
         except (NotFound, InvalidRequest):
