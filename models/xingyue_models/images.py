@@ -72,7 +72,7 @@ def decode(
     with warnings.catch_warnings():
         # Our own limit below refuses bombs; Pillow's warning would only repeat it.
         warnings.simplefilter("ignore")
-        image = _open(data, param)
+        image = _open(data, limits, param)
         width, height = image.size
         _check_size(width, height, limits, param)
         try:
@@ -101,12 +101,14 @@ def heatmap_overlay(rgb: NDArray[np.uint8], heat: NDArray[np.float32]) -> bytes:
     return buffer.getvalue()
 
 
-def _open(data: bytes, param: str) -> Image.Image:
+def _open(data: bytes, limits: ImageLimits, param: str) -> Image.Image:
     try:
         return Image.open(io.BytesIO(data), formats=FORMATS)
     except Image.DecompressionBombError as error:
         raise PayloadTooLarge(
-            "the image's header claims far more pixels than are taken", param=param
+            f"the image's header claims far more than {limits.pixels_max} pixels, the most that "
+            "are taken",
+            param=param,
         ) from error
     except UnidentifiedImageError as error:
         if data.startswith(_STARTS):
