@@ -16,6 +16,7 @@ from xingyue.gateway import (
     api_page,
     catalog_routes,
     chat,
+    direct,
     embeddings,
     errors,
     files_routes,
@@ -83,6 +84,7 @@ def build_app(
     )
     for router in ROUTERS:
         app.include_router(router)
+    direct.install(app)
     errors.install(app, methods_of)
     openapi.install(app, ROUTERS)
     api_page.install(app)
