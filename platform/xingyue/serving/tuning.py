@@ -14,15 +14,10 @@ from ray import serve
 
 from xingyue.catalog.spec import Catalog
 from xingyue.errors import Internal
-from xingyue.jobs import artefacts
-from xingyue.jobs.models import Job
-from xingyue.jobs.store import JobStore
-from xingyue.ledger.compute import billed_s
-from xingyue.serving.tuning_child import ChildConfig, LocalExecutor
-from xingyue.serving.tuning_runner import TuningRunner
+from xingyue.serving.tuning_child import ChildConfig
+from xingyue.serving.tuning_runner import open_runner
 from xingyue.settings import Settings
-from xingyue.storage.database import open_engine
-from xingyue.storage.s3 import S3Access, S3Store
+from xingyue.storage.s3 import S3Access
 
 APP = "tuning"
 
@@ -37,7 +32,7 @@ class TuningConfig:
 
 class Tuning:
     def __init__(self, config: TuningConfig) -> None:
-        self.runner = open_runner(config)
+        self.runner = open_runner(config.child, config.slots)
         self.runner.start()
 
     def check_health(self) -> None:
@@ -48,24 +43,6 @@ class Tuning:
     async def __del__(self) -> None:
         # Serve awaits it on the way down, before the process ends.
         await asyncio.to_thread(self.runner.stop)
-
-
-def open_runner(config: TuningConfig) -> TuningRunner:
-    child = config.child
-    engine = open_engine(child.database_url, pool_size=2)
-    store = JobStore(engine)
-    objects = S3Store(child.s3.access())
-
-    def discard(job: Job) -> None:
-        artefacts.discard(objects, child.bucket, job)
-
-    def settle(job: Job) -> None:
-        if job.started_at is not None:
-            store.book(job.id, billed_s(engine, job.tenant_id, job.id, job.started_at))
-
-    return TuningRunner(
-        store, LocalExecutor(child), slots=config.slots, discard=discard, settle=settle
-    )
 
 
 def tuning_target(settings: Settings, catalog: Catalog, access: S3Access) -> Any:

@@ -18,9 +18,13 @@ from dataclasses import dataclass
 from sqlalchemy.exc import SQLAlchemyError
 
 from xingyue.errors import XingyueError
+from xingyue.jobs import artefacts
 from xingyue.jobs.models import Job
 from xingyue.jobs.store import JobStore
-from xingyue.serving.tuning_child import Executor, Running
+from xingyue.ledger.compute import billed_s
+from xingyue.serving.tuning_child import ChildConfig, Executor, LocalExecutor, Running
+from xingyue.storage.database import create_schema, open_engine
+from xingyue.storage.s3 import S3Store
 
 log = logging.getLogger(__name__)
 
@@ -149,3 +153,20 @@ class TuningRunner:
         self._discard(now)
         self._settle(now)
         self._store.lose(job.id, job.claim, counts=counts)
+
+
+def open_runner(config: ChildConfig, slots: int) -> TuningRunner:
+    """With jobs as processes of this machine. Not started yet."""
+    engine = open_engine(config.database_url, pool_size=2)
+    # Gateways start at the same time and may be later.
+    create_schema(engine)
+    store, objects = JobStore(engine), S3Store(config.s3.access())
+
+    def discard(job: Job) -> None:
+        artefacts.discard(objects, config.bucket, job)
+
+    def settle(job: Job) -> None:
+        if job.started_at is not None:
+            store.book(job.id, billed_s(engine, job.tenant_id, job.id, job.started_at))
+
+    return TuningRunner(store, LocalExecutor(config), slots=slots, discard=discard, settle=settle)
