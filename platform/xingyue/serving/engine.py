@@ -12,6 +12,7 @@ from xingyue.catalog.spec import TrunkSpec
 from xingyue.contract import (
     Chunk,
     Head,
+    HeadRef,
     Outcome,
     RuntimeSpec,
     StreamingTrunk,
@@ -68,20 +69,30 @@ class Engine:
             raise InvalidRequest("this model does not stream; leave out stream", param="stream")
         yield from self._trunk.generate(item, self._head(item))
 
+    def load(self, ref: HeadRef) -> None:
+        """Make a head resident before it is called; raises what loading raises."""
+        self._resident(ref)
+
+    @property
+    def head_bytes(self) -> int:
+        """Of all resident heads."""
+        return self._heads.nbytes
+
     def close(self) -> None:
         self._trunk.close()
 
     def _head(self, item: WorkItem) -> Head | None:
         if item.op not in self._ops:
             raise InvalidRequest(f"this model does not answer {item.op!r}", param="model")
-        if item.head is None:
-            return None
+        return None if item.head is None else self._resident(item.head)
+
+    def _resident(self, ref: HeadRef) -> Head:
         try:
-            return self._heads.get(item.head)
+            return self._heads.get(ref)
         except InvalidRequest as error:
             # Whoever calls can't help it: the head does not fit its trunk.
             raise IntegrityError(
-                f"the head of {item.head.model}@{item.head.version} can't be used: {error.message}",
+                f"the head of {ref.model}@{ref.version} can't be used: {error.message}",
                 code="head_unusable",
                 param="model",
             ) from error
