@@ -18,11 +18,10 @@ from xingyue_models.language_model.answerability import Answerability, default_a
 from xingyue_models.language_model.passages import Evidence, Found, ranked_evidence
 from xingyue_models.language_model.prompts import (
     NOT_FOUND,
-    YES_NO,
     is_yes_no,
     span_messages,
+    verdict,
     wants_sentences,
-    yes_no_messages,
 )
 from xingyue_models.language_model.requests import AnswerRequest
 from xingyue_models.language_model.spans import answer_grammar
@@ -41,15 +40,13 @@ _RELEVANCE_SHARE = 0.15
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """``said``: the answer as it is, without the model, when set (a refusal, whole sentences).
-    Else ``body`` goes to the model; ``prefixed``: the model's word is followed by the best sentence
-    (yes, no, maybe)."""
+    """``said``: the answer as it is, without the model, when set (a refusal, whole sentences, a
+    verdict with its sentence). Else ``body`` goes to the model."""
 
     language: str
     evidence: tuple[Evidence, ...]
     said: str | None = None
     body: dict[str, Any] | None = None
-    prefixed: bool = False
 
 
 def plan_answer(request: AnswerRequest, judge: Answerability | None = None) -> Plan:
@@ -57,28 +54,23 @@ def plan_answer(request: AnswerRequest, judge: Answerability | None = None) -> P
     judge = judge or default_answerability()
     if not judge.holds(request.question, request.passages):
         return Plan(language, (), said=NOT_FOUND[language])
-    if wants_sentences(request.question) and not is_yes_no(request.question):
+    if is_yes_no(request.question):
+        best = ranked_evidence(request.passages)[0]
+        word = verdict(language, request.question, best.text, best.sentence.coverage)
+        return Plan(language, (best,), said=word + best.text)
+    if wants_sentences(request.question):
         evidence = quoted_sentences(request.passages)
         between = "" if is_chinese(evidence[0].text) else " "
         return Plan(language, evidence, said=between.join(e.text for e in evidence))
     evidence = choose_evidence(request.passages)
-    text = "\n".join(e.text for e in evidence)
-    if is_yes_no(request.question):
-        messages = yes_no_messages(language, text, request.question)
-        grammar = "root ::= " + " | ".join(f'"{w}"' for w in YES_NO[language])
-        tokens_max = 8
-    else:
-        messages = span_messages(language, text, request.question)
-        grammar = answer_grammar([e.text for e in evidence], request.question)
-        tokens_max = request.tokens_max
     body = {
-        "messages": messages,
-        "grammar": grammar,
-        "max_tokens": tokens_max,
+        "messages": span_messages(language, "\n".join(e.text for e in evidence), request.question),
+        "grammar": answer_grammar([e.text for e in evidence], request.question),
+        "max_tokens": request.tokens_max,
         "temperature": 0.0,
         "seed": 0,
     }
-    return Plan(language, evidence, body=body, prefixed=is_yes_no(request.question))
+    return Plan(language, evidence, body=body)
 
 
 def choose_evidence(passages: Sequence[Found]) -> tuple[Evidence, ...]:

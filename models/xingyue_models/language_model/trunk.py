@@ -117,12 +117,8 @@ class SpeakerTrunk:
                     sent = ready
                     yield Chunk(fresh, units)
                 continue
-            best = plan.evidence[0] if plan.prefixed or not sent else supporting(plan, sent)
-            rest = ""
-            if plan.prefixed:
-                rest = ("。" if plan.language == "zh" else ". ") + best.text
-            elif not sent:
-                rest = best.text
+            best = supporting(plan, sent) if sent else plan.evidence[0]
+            rest = "" if sent else best.text
             value = answer_value(
                 sent + rest,
                 (best,),

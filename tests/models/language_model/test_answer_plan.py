@@ -91,6 +91,24 @@ def test_yes_no_questions(question: str, expected: bool) -> None:
     assert is_yes_no(question) is expected
 
 
+@pytest.mark.parametrize(
+    ("question", "quote", "coverage", "said"),
+    [
+        pytest.param("可以使用铅笔填写吗？", "记录不得使用铅笔填写。", 0.8, "否。", id="forbidden"),
+        pytest.param("能不能使用铅笔？", "不能使用铅笔。", 0.8, "否。", id="a-not-a"),
+        pytest.param("应当冷藏吗？", "应当冷藏。", 0.9, "是。", id="said-so"),
+        pytest.param("Is it safe?", "It was not safe.", 0.8, "No. ", id="not"),
+        pytest.param("Is it unsafe?", "Rats were observed.", 0.1, "Maybe. ", id="elsewhere"),
+    ],
+)
+def test_a_verdict_comes_with_its_sentence(
+    passage: Passage, question: str, quote: str, coverage: float, said: str
+) -> None:
+    plan = plan_answer(ask(question, passage((quote, coverage))), SURE)
+    assert plan.said == said + quote
+    assert [e.text for e in plan.evidence] == [quote]
+
+
 def roots(sentence: str, question: str) -> set[str]:
     """First units that an answer may begin with."""
     lines = answer_grammar([sentence], question).splitlines()
