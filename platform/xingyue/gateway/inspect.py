@@ -65,7 +65,11 @@ async def _run(request: Request, served: ServedModel, sent: Images, params: dict
                 raise
             return error
 
-    results = await asyncio.gather(*(one(image) for image in sent.images))
+    if len(sent.images) == 1:
+        # The usual call: no task of its own.
+        results = [await one(sent.images[0])]
+    else:
+        results = list(await asyncio.gather(*(one(image) for image in sent.images)))
     done = [result for result in results if isinstance(result, Inferred)]
     units = sum(result.result.units for result in done)
     compute_ms = max((result.compute_ms for result in done), default=0.0)

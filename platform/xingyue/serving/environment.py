@@ -14,8 +14,8 @@ FIXED = {
     "RAY_USAGE_STATS_ENABLED": "0",
     # Direct gRPC between replicas, user code in the replica's own loop.
     "RAY_SERVE_THROUGHPUT_OPTIMIZED": "1",
-    # What a replica takes and gives at once: a batch of bodies as large as the gateway allows. Ray's
-    # default of 4 MiB refuses one large picture, and the small ones that share its batch.
+    # What a replica takes and gives at once: a batch of bodies as large as the gateway allows.
+    # Ray's default of 4 MiB refuses one large picture, and the small ones that share its batch.
     "RAY_SERVE_REPLICA_GRPC_MAX_MESSAGE_LENGTH": str(2**31 - 1),
     # Ray's background reporting cost a tenth of the throughput on two cores.
     "RAY_SERVE_METRICS_EXPORT_INTERVAL_MS": "5000",
