@@ -123,8 +123,10 @@ def worker_parts(config: ChildConfig, engine: Engine, objects: ObjectStore) -> W
 def yield_to_serving() -> None:
     """Lowest priority for the processor, and first to go when memory ends."""
     os.nice(_NICE)
-    with suppress(OSError):
-        Path("/proc/self/oom_score_adj").write_text(_OOM_SCORE)
+    # Where Linux groups processes by session, the group's own niceness is what counts.
+    for name, value in (("autogroup", str(_NICE)), ("oom_score_adj", _OOM_SCORE)):
+        with suppress(OSError):
+            Path("/proc/self", name).write_text(value)
 
 
 def _leave_with_runner() -> None:
