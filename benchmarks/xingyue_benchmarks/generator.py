@@ -51,6 +51,8 @@ class Plan:
     rate_rps: float | None = None
     drain_s: float = 40.0
     requests_max: int = 2_000_000
+    targets: tuple[tuple[str, dict[str, str]], ...] = ()
+    """Paths with headers of their own, called in turn; none: ``path`` alone."""
 
 
 @dataclass(slots=True)
@@ -141,12 +143,9 @@ class Generator:
     def __init__(self, plan: Plan) -> None:
         self._plan = plan
         self._bodies = [Path(name).read_bytes() for name in plan.bodies]
-        lines = {"host": f"{plan.host}:{plan.port}", **plan.headers}
-        fixed = "".join(f"{name}: {value}\r\n" for name, value in lines.items())
         self._heads = [
-            f"POST {plan.path} HTTP/1.1\r\n{fixed}content-length: {len(body)}\r\n"
-            f"x-request-id: {plan.prefix}".encode()
-            for body in self._bodies
+            [_head(plan, path, headers, len(body)) for body in self._bodies]
+            for path, headers in plan.targets or ((plan.path, {}),)
         ]
         self._epoll = select.epoll()
         self._by_fd: dict[int, _Connection] = {}
@@ -222,7 +221,7 @@ class Generator:
     def _send(self, connection: _Connection, since_s: float) -> None:
         number = self._shots.sent
         kind = number % len(self._bodies)
-        head = self._heads[kind] + b"%d\r\n\r\n" % number
+        head = self._heads[number % len(self._heads)][kind] + b"%d\r\n\r\n" % number
         self._shots.sent += 1
         self._busy += 1
         if not connection.begin(number, since_s, head + self._bodies[kind]):
@@ -280,6 +279,16 @@ class Generator:
         self._free.append(connection)
 
 
+def _head(plan: Plan, path: str, headers: dict[str, str], body_bytes: int) -> bytes:
+    """All of a request's head up to the number in its id."""
+    lines = {"host": f"{plan.host}:{plan.port}", **plan.headers, **headers}
+    fixed = "".join(f"{name}: {value}\r\n" for name, value in lines.items())
+    return (
+        f"POST {path} HTTP/1.1\r\n{fixed}content-length: {body_bytes}\r\n"
+        f"x-request-id: {plan.prefix}"
+    ).encode()
+
+
 def _cpu_s() -> float:
     used = resource.getrusage(resource.RUSAGE_SELF)
     return used.ru_utime + used.ru_stime
@@ -288,6 +297,7 @@ def _cpu_s() -> float:
 def main() -> None:
     given: dict[str, Any] = json.loads(sys.stdin.read())
     given["bodies"] = tuple(given["bodies"])
+    given["targets"] = tuple((path, headers) for path, headers in given.get("targets", ()))
     shots = Generator(Plan(**given)).run()
     json.dump(asdict(shots), sys.stdout)
 
