@@ -86,7 +86,8 @@ def worker_parts(config: ChildConfig, engine: Engine, objects: ObjectStore) -> W
     async def open_bill(job: Job) -> AsyncIterator[Bill]:
         meter = Meter(
             LedgerStore(engine, clock=clock),
-            gateway_id=f"{job.id}-{job.attempt}",
+            # One name for all attempts: a new one takes back at once what a dead one set aside.
+            gateway_id=job.id,
             clock=clock,
             lease_micros=SLICE_S * job.price_micros_per_s,
             lease_ttl_s=_METER_LEASE_TTL_S,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -56,7 +57,7 @@ def open_runner(world):
         runner.stop()
 
 
-def _until(runner, ready, timeout_s=40):
+def _until(runner, ready, timeout_s=150):
     until_s = time.monotonic() + timeout_s
     while not ready():
         assert time.monotonic() < until_s, "it took too long"
@@ -141,7 +142,7 @@ def test_a_worker_that_does_not_listen_is_ended(world, stages, open_runner):
     runner = open_runner(cancel_grace_s=0.3)
     _until(runner, (stages / "at-validate").exists)
     world.store.cancel("acme", job.id)
-    _until(runner, lambda: not runner._running, timeout_s=10)
+    _until(runner, lambda: not runner._running, timeout_s=60)
     done = world.store.find(job.id)
     assert (done.status, done.claim) == (JobStatus.CANCELLED, None)
     assert world.leftovers() == []
@@ -184,7 +185,7 @@ def test_a_dead_runner_takes_its_worker_along_and_another_takes_over(world, stag
     (slot,) = first._running.values()
     # As the kernel does when a runner is killed: the pipe ends.
     slot.running._process.stdin.close()
-    slot.running._process.wait(10)
+    slot.running._process.wait(60)
     first._running.clear()
     (stages / "hold-fit").unlink()
     (stages / "at-fit").unlink()
@@ -209,6 +210,32 @@ def _expire(world, job):
         connection.execute(update(jobs).where(jobs.c.id == job.id).values(lease_until=past))
 
 
+def test_a_worker_yields_to_serving(world, stages, open_runner):
+    world.create()
+    (stages / "hold-fetch").touch()
+    runner = open_runner()
+    _until(runner, (stages / "at-fetch").exists)
+    pid = _only_pid(runner)
+    assert os.getpriority(os.PRIO_PROCESS, pid) >= 10
+    group = Path(f"/proc/{pid}/autogroup")
+    if group.exists():
+        assert group.read_text().strip().endswith("nice 10")
+    command = Path(f"/proc/{pid}/cmdline").read_bytes() + Path(f"/proc/{pid}/environ").read_bytes()
+    assert world.store.claim_next(1) is None
+    (slot,) = runner._running.values()
+    # What the job may do is told by the pipe alone.
+    assert slot.job.claim.encode() not in command
+
+
+def test_the_worker_is_light():
+    code = (
+        "import sys, xingyue.tune_worker as w; "
+        "print(*{'ray', 'fastapi', 'starlette', 'torch', 'onnxruntime'} & set(sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout.strip()) == (0, ""), done.stderr
+
+
 def test_a_runners_own_thread_does_it_all_within_seconds(world, open_runner):
     runner = open_runner()
     runner.start()
@@ -216,7 +243,7 @@ def test_a_runners_own_thread_does_it_all_within_seconds(world, open_runner):
     runner.wake()
     began_s = time.monotonic()
     while not _ended(world, job)():
-        assert time.monotonic() - began_s < 30
+        assert time.monotonic() - began_s < 120
         time.sleep(0.05)
     assert world.store.find(job.id).status is JobStatus.SUCCEEDED
     assert runner.alive()

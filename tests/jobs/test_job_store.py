@@ -73,6 +73,16 @@ def test_the_oldest_is_claimed_first_and_once(store, make):
     assert [job.attempt for job in taken if job] == [1, 1]
 
 
+def test_tenants_take_turns(store, make, clock):
+    mine = [make().id for _ in range(3)]
+    theirs = [make(tenant="other").id for _ in range(2)]
+    order = []
+    for _ in range(5):
+        clock.advance(1)
+        order.append(store.claim_next(LEASE_S).id)
+    assert order == [mine[0], theirs[0], mine[1], theirs[1], mine[2]]
+
+
 def test_many_claimers_never_get_the_same(store, make):
     made = {make().id for _ in range(12)}
     got: list[str] = []

@@ -66,6 +66,7 @@ class Watch:
         self._latest: Note | None = None
         self._compute: MeteredCompute | None = None
         self._billing = asyncio.Lock()
+        self._writing = threading.Lock()
         self._begun_s = self._stopped_at_s = 0.0
         self._heard_at_s = time.monotonic()
         # The first beat renews: what the runner gave was for the process to start.
@@ -76,11 +77,11 @@ class Watch:
 
     def __enter__(self) -> Watch:
         self._thread.start()
-        self._beats = asyncio.run_coroutine_threadsafe(self._watch(), self._loop)
+        self._call(self._begin_beats())
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._beats.cancel()
+        self._call(self._end_beats())
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.close()
@@ -103,13 +104,21 @@ class Watch:
         data = {"stage": stage, "done": done, "total": total, "percent": percent}
         self._latest = Note(f"{stage}: {done}/{total}", data=data, type="metrics")
 
-    def flush(self) -> list[Note]:
-        """What was said and not yet written, for a write of the worker's own."""
-        notes = []
-        while self._notes:
-            notes.append(self._notes.popleft())
-        latest, self._latest = self._latest, None
-        return notes if latest is None else [*notes, latest]
+    def write(self, put: Callable[[list[Note]], Refusal | None], *last: Note) -> Refusal | None:
+        """Let ``put`` write what was said and not yet written, and ``last``: the one way in which
+        notes get into the log, so that they stay in order."""
+        with self._writing:
+            notes = []
+            while self._notes:
+                notes.append(self._notes.popleft())
+            latest, self._latest = self._latest, None
+            if latest is not None:
+                notes.append(latest)
+            try:
+                return put([*notes, *last])
+            except BaseException:
+                self._notes.extendleft(reversed(notes))
+                raise
 
     def metered(self, make: Callable[[Bill], MeteredCompute], work: Callable[[], T]) -> T:
         """Do ``work`` in this thread and bill the CPU time that the process uses meanwhile.
@@ -134,6 +143,13 @@ class Watch:
 
     def _call(self, work: Coroutine[Any, Any, T]) -> T:
         return asyncio.run_coroutine_threadsafe(work, self._loop).result()
+
+    async def _begin_beats(self) -> None:
+        self._beats = asyncio.create_task(self._watch())
+
+    async def _end_beats(self) -> None:
+        self._beats.cancel()
+        await asyncio.gather(self._beats, return_exceptions=True)
 
     async def _open(self, make: Callable[[Bill], MeteredCompute]) -> None:
         self._meter = self._open_bill(self._job)
@@ -173,22 +189,20 @@ class Watch:
                 self._die(EX_TEMPFAIL)
 
     async def _beat(self) -> None:
-        notes = self.flush()
-        due = time.monotonic() - self._renewed_at_s >= self._lease_s / 3
-        try:
-            if notes or due:
-                refusal = await asyncio.to_thread(
-                    self._store.beat, self._job.id, self._claim, self._lease_s, notes
-                )
-                self._renewed_at_s = time.monotonic()
-            else:
-                # Most beats only look: a write costs the disk a flush.
-                refusal = await asyncio.to_thread(self._look)
-        except BaseException:
-            self._notes.extendleft(reversed(notes))
-            raise
+        refusal = await asyncio.to_thread(self._renew)
         if refusal is not None:
             self._stop(refusal)
+
+    def _renew(self) -> Refusal | None:
+        due = time.monotonic() - self._renewed_at_s >= self._lease_s / 3
+        if not (due or self._notes or self._latest):
+            # Most beats only look: a write costs the disk a flush.
+            return self._look()
+        refusal = self.write(
+            lambda notes: self._store.beat(self._job.id, self._claim, self._lease_s, notes)
+        )
+        self._renewed_at_s = time.monotonic()
+        return refusal
 
     def _look(self) -> Refusal | None:
         job = self._store.find(self._job.id)

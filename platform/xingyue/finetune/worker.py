@@ -114,13 +114,17 @@ class JobWorker:
             place.mkdir()
         self._fetch(job, watch, places)
         report = self._validate(job, recipe, watch, places)
+        claim = job.claim or ""
         _must(
-            parts.store.advance(
-                job.id,
-                job.claim or "",
-                [*watch.flush(), Note("Fine-tuning job started")],
-                status=JobStatus.RUNNING,
-                dataset_digest=report.digest,
+            watch.write(
+                lambda notes: parts.store.advance(
+                    job.id,
+                    claim,
+                    notes,
+                    status=JobStatus.RUNNING,
+                    dataset_digest=report.digest,
+                ),
+                Note("Fine-tuning job started"),
             )
         )
         result = self._fit(job, recipe, watch, places)
@@ -251,9 +255,12 @@ class JobWorker:
             "parity_max": float(result.parity_max),
             "report_uri": stored.report_uri,
         }
+        claim = job.claim or ""
         _must(
-            parts.store.advance(
-                job.id, job.claim or "", watch.flush(), outcome=outcome, metrics=metrics
+            watch.write(
+                lambda notes: parts.store.advance(
+                    job.id, claim, notes, outcome=outcome, metrics=metrics
+                )
             )
         )
         return outcome
@@ -263,12 +270,13 @@ class JobWorker:
         billed_s = parts.billed_s(job)
         parts.store.book(job.id, billed_s)
         cost = format_cny(billed_s * job.price_micros_per_s)
-        notes = [
-            *watch.flush(),
+        watch.write(
+            lambda notes: parts.store.finish(
+                job.id, claim, JobStatus.SUCCEEDED, notes=notes, version=version
+            ),
             Note(f"New fine-tuned model created: {job.variant}@{version}"),
             Note(f"The job has successfully completed: {billed_s} s of compute, {cost}"),
-        ]
-        parts.store.finish(job.id, claim, JobStatus.SUCCEEDED, notes=notes, version=version)
+        )
 
     def _end(self, job: Job, watch: Watch, error: Exception) -> None:
         """The job did not succeed: nothing of it stays but its log and its bill."""
@@ -291,8 +299,11 @@ class JobWorker:
         if not isinstance(cause, XingyueError) or isinstance(cause, Internal):
             log.error("job %s failed by a fault of ours", job.id, exc_info=cause)
         note = Note(f"The job failed: {fault.message}", Level.ERROR, {"code": fault.code})
-        parts.store.finish(
-            job.id, claim, JobStatus.FAILED, notes=[*watch.flush(), note], error=fault
+        watch.write(
+            lambda notes: parts.store.finish(
+                job.id, claim, JobStatus.FAILED, notes=notes, error=fault
+            ),
+            note,
         )
 
     def _trunk(self, job: Job) -> TrunkSpec:

@@ -40,6 +40,9 @@ def event_stream(
     """``after``: number of the last event that the caller has. A stream counts as one of the
     tenant's concurrent calls."""
     services = services_of(request)
+    with services.limiter.slot(principal.tenant):
+        # Refused now, with a status, rather than within the stream.
+        pass
     frames = _frames(services.finetune.jobs, services.limiter, principal, job_id, after)
     headers = {"cache-control": "no-cache", "x-accel-buffering": "no"}
     return StreamingResponse(frames, headers=headers, media_type="text/event-stream")

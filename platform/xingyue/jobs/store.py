@@ -165,11 +165,18 @@ class JobStore:
     # --- for workers ----------------------------------------------------------------------------
 
     def claim_next(self, lease_s: float) -> Job | None:
-        """Take the oldest waiting job, if there is one; no two callers get the same."""
+        """Take the oldest waiting job of the tenant that has waited longest for a turn, if there
+        is one; no two callers get the same."""
+        other = jobs.alias()
+        turn = (
+            select(func.max(other.c.started_at))
+            .where(other.c.tenant_id == jobs.c.tenant_id)
+            .scalar_subquery()
+        )
         waiting = (
             select(jobs.c.id)
             .where(jobs.c.status == JobStatus.QUEUED, jobs.c.claim.is_(None))
-            .order_by(jobs.c.created_at, jobs.c.id)
+            .order_by(turn.asc().nulls_first(), jobs.c.created_at, jobs.c.id)
             .limit(1)
         )
         with begin_read(self._engine) as connection:
