@@ -72,6 +72,7 @@ class Inference:
                 fault = _head_fault(served, error)
                 self._failed(served, fault)
                 raise fault from error
+            stats.request_success += 1
             stats.count += 1
             stats.exec_count += answer.first
             stats.queue_duration_us += int(answer.queue_ms * 1e3)
@@ -89,6 +90,8 @@ class Inference:
             try:
                 async for chunk in chunks:
                     if chunk.final is not None:
+                        # Whoever reads may stop here, without asking for the end.
+                        stats.request_success += 1
                         stats.count += 1
                         stats.exec_count += 1
                         self._answered(served, chunk.final)
@@ -119,8 +122,8 @@ class Inference:
 
 @contextmanager
 def _counted(served: ServedModel) -> Iterator[metrics.ModelStats]:
-    """A request of the entry, a variant's under its base: pending, then a success or a failure. A
-    caller that hung up is neither."""
+    """A request of the entry, a variant's under its base: pending, then perhaps a failure. Success
+    is the caller's to count; one that hung up is neither."""
     stats = metrics.model_stats(served.entry.id, served.entry.version)
     started_s = time.perf_counter()
     stats.pending_request_count += 1
@@ -129,8 +132,6 @@ def _counted(served: ServedModel) -> Iterator[metrics.ModelStats]:
     except Exception:
         stats.request_failure += 1
         raise
-    else:
-        stats.request_success += 1
     finally:
         stats.pending_request_count -= 1
         stats.request_duration_us += int((time.perf_counter() - started_s) * 1e6)

@@ -6,7 +6,7 @@ import functools
 import hashlib
 import json
 import re
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -123,13 +123,15 @@ class World:
 
 
 @contextmanager
-def opened(tmp_path: Path, trunks_of: Any = None, **settings: Any):
+def opened(
+    tmp_path: Path, trunks_of: Any = None, objects: MemoryStore | None = None, **settings: Any
+):
     """A gateway on ``trunks_of(catalog)``; arithmetic where that is left out."""
     settings = Settings(
         home=tmp_path, catalog=ROOT / "catalog.yaml", _env_file=None, **settings
     ).resolved()
     catalog = load_catalog(settings.catalog)
-    objects = MemoryStore()
+    objects = objects or MemoryStore()
     trunk = ArithmeticTrunk(HeadSource(tmp_path / "cache" / "heads", objects))
     trunks = trunks_of(catalog) if trunks_of else dict.fromkeys(catalog.trunks, trunk)
     access = S3Access.external("127.0.0.1:1", "key", "secret", False)
@@ -166,23 +168,35 @@ def world(tmp_path: Path):
         yield world
 
 
+@pytest.fixture
+def open_world(tmp_path: Path):
+    """Opens a gateway on other trunks or settings: ``open_world(trunks_of, **settings)``."""
+    with ExitStack() as stack:
+        yield lambda *given, **settings: stack.enter_context(opened(tmp_path, *given, **settings))
+
+
 @pytest.fixture(scope="session")
-def engines():
+def objects():
+    return MemoryStore()
+
+
+@pytest.fixture(scope="session")
+def engines(objects: MemoryStore, tmp_path_factory: pytest.TempPathFactory):
     """The real trunks of the catalogue in this process; each is loaded by its first call."""
     settings = Settings(home=ROOT / ".xingyue", catalog=ROOT / "catalog.yaml", _env_file=None)
     settings = settings.resolved()
     catalog = load_catalog(settings.catalog)
-    heads = HeadSource(settings.home / "cache" / "heads")
+    heads = HeadSource(tmp_path_factory.mktemp("heads"), objects)
     serving = LocalServing(catalog, weight_store(settings, catalog), heads)
     yield serving
     serving.close()
 
 
 @pytest.fixture
-def shop(tmp_path: Path, engines: LocalServing):
+def shop(tmp_path: Path, engines: LocalServing, objects: MemoryStore):
     """A gateway on the real trunks; for tests marked ``weights``."""
     trunks = engines.trunks()
-    with opened(tmp_path, lambda catalog: trunks) as world:
+    with opened(tmp_path, lambda catalog: trunks, objects, deadline_s=240) as world:
         yield world
     for trunk in trunks.values():
         trunk.close()

@@ -52,6 +52,9 @@ _COSTS = {
     "POST /v1/vector_stores/{store_id}/search",
 }
 _IDEMPOTENT = {*_COSTS, "POST /v1/fine_tuning/jobs"}
+_NAMING = {"POST /v1/vector_stores"}
+"""Bodies that name something which may not be there."""
+_ALWAYS_FOUND = {"/v1/statements/{month}"}
 _CONFLICTS = re.compile(
     r"/v1/fine_tuning/.*|/v1/variants/.*|/v1/storage.*|.*/topups|/v1/vector_stores/\{store_id\}.*"
 )
@@ -202,7 +205,7 @@ def _faults(name: str, secured: bool, operation: dict[str, Any]) -> set[int]:
         found.add(400)
     if "requestBody" in operation:
         found.add(413)
-    if "{" in path or name in _IDEMPOTENT:
+    if ("{" in path and path not in _ALWAYS_FOUND) or name in {*_IDEMPOTENT, *_NAMING}:
         found.add(404)
     if secured:
         found |= {401, 403, 429, 500, 503}

@@ -1,9 +1,9 @@
-"""A trunk for tests: reads heads through the same source as a replica, answers by arithmetic."""
+"""Trunks for tests: one reads heads as a replica does and answers by arithmetic, one talks."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
 from xingyue.catalog.heads import HeadSource
@@ -47,3 +47,41 @@ class ArithmeticTrunk:
             "image": {"width": 1, "height": 1},
         }
         return WorkResult(value, 1)
+
+
+class ScriptedTrunk:
+    """A language model that says ``words``, one a chunk, each one unit after a prompt of 5 units.
+    ``fault`` is raised when ``fault_after`` words are said, with or without a stream."""
+
+    def __init__(self, words: Sequence[str] = ("one ", "two ", "three")) -> None:
+        self.words = words
+        self.fault: XingyueError | None = None
+        self.fault_after = 0
+        self.pause_s = 0.0
+        self.closed = 0
+        self.calls: list[WorkItem] = []
+
+    async def run(self, item: WorkItem, timeout_s: float) -> Answer:
+        self.calls.append(item)
+        return Answer(self.fault or self._whole(), 1.0, 1)
+
+    async def stream(self, item: WorkItem) -> AsyncIterator[Chunk]:
+        self.calls.append(item)
+        try:
+            for said, word in enumerate(self.words):
+                if self.fault is not None and said == self.fault_after:
+                    raise self.fault
+                yield Chunk(word, 6 + said)
+                await asyncio.sleep(self.pause_s)
+            yield Chunk("", 5 + len(self.words), self._whole())
+        finally:
+            self.closed += 1
+
+    def _whole(self) -> WorkResult:
+        value: dict[str, Any] = {
+            "content": "".join(self.words),
+            "finish_reason": "stop",
+            "prompt_tokens": 5,
+            "completion_tokens": len(self.words),
+        }
+        return WorkResult(value, 5 + len(self.words))
