@@ -75,6 +75,7 @@ usage_events = Table(
     Column("created_at", UtcDateTime, nullable=False),
     Column("gateway_id", String(128), nullable=False),
     Column("kind", String(32), nullable=False),
+    Column("price_id", String(96)),
     Index("ix_usage_events_tenant_id_created_at", "tenant_id", "created_at"),
     Index("ix_usage_events_tenant_id_cursor", "tenant_id", "cursor"),
     Index("ix_usage_events_model_created_at", "model", "created_at"),
@@ -118,7 +119,26 @@ holds = Table(
     Column("state", String(16), nullable=False),
     Column("created_at", UtcDateTime, nullable=False),
     Column("expires_at", UtcDateTime, nullable=False),
+    Column("terms", Text),
     Index("ix_holds_state_expires_at", "state", "expires_at"),
+)
+
+counters = Table(
+    "counters",
+    metadata,
+    Column("name", String(255), primary_key=True),
+    Column("used", BigInteger, nullable=False),
+    CheckConstraint("used >= 0", name="used_not_negative"),
+    comment="What calls used or have set aside of a month's units or of a spending limit.",
+)
+
+event_counters = Table(
+    "event_counters",
+    metadata,
+    Column("event_id", String(64), primary_key=True),
+    Column("counter", String(255), primary_key=True),
+    Column("amount", BigInteger, nullable=False),
+    comment="How an event was rated: its units by tier, its part of each limit.",
 )
 
 idempotency = Table(

@@ -41,6 +41,8 @@ tenants = Table(
     Column("rate_limit_requests", Integer, nullable=False),
     Column("concurrency_max", Integer, nullable=False),
     Column("allow_noncommercial", Boolean, nullable=False),
+    Column("group_id", String(64)),
+    Column("limits", Text),
 )
 
 api_keys = Table(
@@ -53,6 +55,7 @@ api_keys = Table(
     Column("hash", String(64), nullable=False, unique=True),
     Column("scopes", String(128), nullable=False),
     Column("models", Text),
+    Column("limits", Text),
     Column("created_at", UtcDateTime, nullable=False),
     Column("revoked_at", UtcDateTime),
 )
