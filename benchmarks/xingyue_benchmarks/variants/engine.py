@@ -8,8 +8,8 @@ small for all of them.
 from __future__ import annotations
 
 import random
-import resource
 import time
+import tracemalloc
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from itertools import cycle, islice
@@ -30,25 +30,26 @@ from xingyue_benchmarks.catalogue import ROOT, SHIPPED
 TRUNK = "efficientnet-lite0"
 BATCH = 4
 IMAGES = 8
-_PAGE_BYTES = resource.getpagesize()
 Say = Callable[[str], None]
 
 
 @dataclass(slots=True)
 class EngineReport:
-    """``throughput_ips``: images a second by count of variants, one number a round."""
+    """``throughput_ips``: images a second by count of variants, one number a round; ``cpu_ms``:
+    processor time of each image in the same loads, which a busy machine disturbs less."""
 
     counts: list[int]
     batch: int
     throughput_ips: dict[int, list[float]] = field(default_factory=dict)
+    cpu_ms: dict[int, list[float]] = field(default_factory=dict)
     warm_call_ms: dict[str, float] = field(default_factory=dict)
     cold_call_ms: dict[str, float] = field(default_factory=dict)
     cold_load_ms: dict[str, float] = field(default_factory=dict)
     """Of a cold call, getting the head alone: S3, digests, disk, memory."""
     head_bytes: int = 0
     """As the cache counts it."""
-    resident_bytes_per_head: float = 0.0
-    """Growth of the process by each head, everything around it included."""
+    allocated_bytes_per_head: float = 0.0
+    """By each head, all that Python and NumPy allocated around it included."""
     overflow: list[dict[str, Any]] = field(default_factory=list)
 
     def ratio(self, count: int) -> float:
@@ -59,7 +60,11 @@ class EngineReport:
 
     def to_json(self) -> dict[str, Any]:
         ratios = {str(count): round(self.ratio(count), 4) for count in self.counts}
-        return asdict(self) | {"ratio_to_one": ratios}
+        cheapest = {count: min(values) for count, values in self.cpu_ms.items()}
+        cpu = {
+            str(count): round(cheapest[self.counts[0]] / ms, 4) for count, ms in cheapest.items()
+        }
+        return asdict(self) | {"ratio_to_one": ratios, "cpu_ratio_to_one": cpu}
 
 
 class Bench:
@@ -82,11 +87,13 @@ class Bench:
             for number in range(rounds):
                 # Forwards and backwards, so that a drift of the machine favours no count.
                 for count in counts if number % 2 == 0 else counts[::-1]:
-                    got = self._throughput(engine, cycle(self._refs[:count]), seconds)
+                    got, cpu_ms = self._load(engine, cycle(self._refs[:count]), seconds)
                     report.throughput_ips.setdefault(count, []).append(got)
-                    say(f"  round {number + 1}: {count} variants {got:.1f} images/s")
+                    report.cpu_ms.setdefault(count, []).append(cpu_ms)
+                    say(f"  {number + 1}: {count} variants {got:.1f} images/s, {cpu_ms:.2f} ms CPU")
         finally:
             engine.close()
+        self._memory(report)
         self._overflow(report, seconds, say)
         return report
 
@@ -109,27 +116,37 @@ class Bench:
     def _warm(self, engine: Engine, report: EngineReport) -> None:
         for number in range(2 * BATCH):
             self._call(engine, self._refs[0], number)
-        self._throughput(engine, cycle(self._refs[:1]), 1.0)
+        self._load(engine, cycle(self._refs[:1]), 1.0)
         report.warm_call_ms = quantiles(
             [self._call(engine, self._refs[0], number) for number in range(100)]
         )
 
     def _cold(self, engine: Engine, report: EngineReport, say: Say) -> None:
         """Every variant's first call, one after another; the heads stay resident."""
-        before = _resident_bytes()
         cold = self._refs[1:]
         calls_ms = [self._call(engine, ref, number) for number, ref in enumerate(cold)]
         report.cold_call_ms = quantiles(calls_ms)
         warm = report.warm_call_ms["50"]
         report.cold_load_ms = quantiles([max(0.0, each - warm) for each in calls_ms])
-        report.resident_bytes_per_head = (_resident_bytes() - before) / len(cold)
         report.head_bytes = engine.head_bytes // len(self._refs)
         p50_ms, p99_ms = report.cold_call_ms["50"], report.cold_call_ms["99"]
         say(f"  cold calls: p50 {p50_ms:.1f} ms, p99 {p99_ms:.1f} ms")
 
-    def _throughput(self, engine: Engine, refs: Iterator[HeadRef], seconds: float) -> float:
-        """Images a second, in batches as a replica gets them under load."""
-        done, started_s = 0, time.perf_counter()
+    def _memory(self, report: EngineReport) -> None:
+        """All heads into a new engine, their files on disk already."""
+        engine = self._engine(self._spec.head_cache_bytes)
+        try:
+            tracemalloc.start()
+            for ref in self._refs:
+                engine.load(ref)
+            report.allocated_bytes_per_head = tracemalloc.get_traced_memory()[0] / len(self._refs)
+        finally:
+            tracemalloc.stop()
+            engine.close()
+
+    def _load(self, engine: Engine, refs: Iterator[HeadRef], seconds: float) -> tuple[float, float]:
+        """Images a second, in batches as a replica gets them, and CPU milliseconds of each."""
+        done, started_s, used_s = 0, time.perf_counter(), time.process_time()
         while (now_s := time.perf_counter()) - started_s < seconds:
             items = [self._item(ref, done + at) for at, ref in enumerate(islice(refs, BATCH))]
             outcomes, _ = engine.infer(items)
@@ -137,7 +154,7 @@ class Bench:
                 if not isinstance(outcome, WorkResult):
                     raise Internal(f"a variant failed: {outcome}")
             done += len(items)
-        return done / (now_s - started_s)
+        return done / (now_s - started_s), (time.process_time() - used_s) / done * 1e3
 
     def _overflow(self, report: EngineReport, seconds: float, say: Say) -> None:
         """A cache for a part of the heads. In turn is the worst order there is for an LRU."""
@@ -155,7 +172,7 @@ class Bench:
                 }
                 row: dict[str, Any] = {"share": share}
                 for name, order in orders.items():
-                    row[name] = self._throughput(engine, order, seconds)
+                    row[name], row[f"{name}, CPU ms"] = self._load(engine, order, seconds)
                 report.overflow.append(row)
                 say("  cache for {share:.0%}: ".format(**row) + _words(row))
             finally:
@@ -163,7 +180,7 @@ class Bench:
 
 
 def _words(row: dict[str, Any]) -> str:
-    return ", ".join(f"{name} {ips:.1f}/s" for name, ips in row.items() if name != "share")
+    return ", ".join(f"{name} {value:.1f}" for name, value in row.items() if name != "share")
 
 
 def quantiles(values: Sequence[float]) -> dict[str, float]:
@@ -177,7 +194,3 @@ def quantiles(values: Sequence[float]) -> dict[str, float]:
 
 
 _RANKS = (("50", 0.5), ("90", 0.9), ("99", 0.99))
-
-
-def _resident_bytes() -> int:
-    return int(Path("/proc/self/statm").read_text().split()[1]) * _PAGE_BYTES

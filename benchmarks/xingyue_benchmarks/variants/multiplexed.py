@@ -112,8 +112,8 @@ def run(counts: list[int], seconds: float, rounds: int, say: Say) -> dict[str, A
                 Load("127.0.0.1", port, folder / "bodies"), targets, counts, seconds, rounds, say
             )
         finally:
-            serve.shutdown()
-            ray.shutdown()  # type: ignore[no-untyped-call]
+            serve.shutdown()  # type: ignore[no-untyped-call]
+            ray.shutdown()
     return result | {"models_max_per_replica": MODELS_MAX, "replicas": REPLICAS}
 
 

@@ -36,7 +36,7 @@ def _ratios(axes: Any, document: dict[str, Any]) -> None:
     axes.set_ylim(0, 1.2)
     axes.set_xlabel("variants called in turn")
     axes.set_ylabel("throughput, share of one variant's")
-    axes.legend(frameon=False)
+    _legend(axes)
 
 
 def _calls(axes: Any, document: dict[str, Any]) -> None:
@@ -52,7 +52,7 @@ def _calls(axes: Any, document: dict[str, Any]) -> None:
     axes.set_yticks(places, [name for name, _ in rows])
     axes.axvline(100, color=_LIMIT, linestyle="--", label="target of a cold p99")
     axes.set_xlabel("one call, ms")
-    axes.legend(frameon=False)
+    _legend(axes)
 
 
 def _overflow(axes: Any, document: dict[str, Any]) -> None:
@@ -60,9 +60,14 @@ def _overflow(axes: Any, document: dict[str, Any]) -> None:
     for name, style in (("in turn", "o-"), ("at random", "s--")):
         if rows:
             shares = [100 * row["share"] for row in rows]
-            kept = [row[name] / row["one variant"] for row in rows]
+            kept = [row["one variant, CPU ms"] / row[f"{name}, CPU ms"] for row in rows]
             axes.plot(shares, kept, style, color=_OURS, label=f"called {name}")
     axes.set_ylim(0, 1.2)
     axes.set_xlabel("heads that fit into the cache, %")
-    axes.set_ylabel("throughput, share of one variant's")
-    axes.legend(frameon=False)
+    axes.set_ylabel("images per CPU second, share of one variant's")
+    _legend(axes)
+
+
+def _legend(axes: Any) -> None:
+    if axes.get_legend_handles_labels()[0]:
+        axes.legend(frameon=False)
