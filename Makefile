@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: up down status weights test check lint eval bench clean postgres
+.PHONY: up down status weights test check lint docs eval bench clean postgres
 
 up: $(STAMP)
 	$(BIN)/xingyue up
@@ -28,6 +28,10 @@ lint: $(STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+# The pages of docs/reference, from the code that they describe.
+docs: $(STAMP)
+	$(BIN)/python docs/reference/generate.py
 
 # Evaluations on the real data sets, where they are at hand: make eval DATA=../shared/data
 DATA ?= ../shared/data
