@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 import base64
-import json
-import mimetypes
-import time
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from xingyue.cli import access
+from xingyue.cli.documents import make_store, part
 from xingyue.cli.output import Json, console, emit_json, emit_rows, errors
 from xingyue.client import Client
-from xingyue.errors import Internal, InvalidRequest
+from xingyue.errors import InvalidRequest
 from xingyue.units import format_cny
 
-_INDEXING_TIMEOUT_S = 600.0
 _Files = Annotated[
     list[Path] | None,
     typer.Option(
@@ -61,9 +58,9 @@ def _inspect(
 ) -> None:
     if not image.is_file():
         raise InvalidRequest(f"there is no file {image}; {model} inspects images", param="image")
-    files = {"image": _part(image)}
+    files = {"image": part(image)}
     if template is not None:
-        files["template"] = _part(template)
+        files["template"] = part(template)
     params: dict[str, Any] = {"heatmap": int(heatmap is not None)}
     if threshold is not None:
         params["threshold"] = threshold
@@ -124,27 +121,7 @@ def _store(client: Client, documents: list[Path] | None, vector_store: str | Non
             "this model answers from documents: give --document FILE or --vector-store ID",
             param="documents",
         )
-    ids = []
-    for path in documents:
-        form = {"purpose": "assistants"}
-        files = {"file": _part(path)}
-        ids.append(client.request("POST", "/v1/files", data=form, files=files)["id"])
-    store = client.post("/v1/vector_stores", {"name": documents[0].name, "file_ids": ids})
-    until_s = time.monotonic() + _INDEXING_TIMEOUT_S
     with errors.status("indexing"):
-        while (counts := store["file_counts"])["in_progress"]:
-            if time.monotonic() > until_s:
-                raise Internal(f"{store['id']} is not indexed after {_INDEXING_TIMEOUT_S:g} s")
-            time.sleep(0.2)
-            store = client.get(f"/v1/vector_stores/{store['id']}")
-    if counts["failed"]:
-        page = client.get(f"/v1/vector_stores/{store['id']}/files")
-        reasons = [json.dumps(file["last_error"], ensure_ascii=False) for file in page["data"]]
-        raise InvalidRequest(f"a document can't be read: {'; '.join(reasons)}", param="documents")
-    errors.print(f"vector store {store['id']}: ask again with --vector-store {store['id']}")
-    return str(store["id"])
-
-
-def _part(path: Path) -> tuple[str, bytes, str]:
-    kind = mimetypes.guess_type(path.name)[0] or "application/octet-stream"
-    return path.name, path.read_bytes(), kind
+        store = make_store(client, documents[0].name, documents)
+    errors.print(f"vector store {store}: ask again with --vector-store {store}")
+    return store

@@ -11,7 +11,8 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TaskID, TextColum
 
 from xingyue.app import ensure_weights
 from xingyue.catalog.loader import load_catalog
-from xingyue.cli import daemon
+from xingyue.cli import access, daemon
+from xingyue.cli.documents import ensure_store
 from xingyue.cli.output import Json, console, emit_json, errors
 from xingyue.demo import read_env
 from xingyue.settings import Settings
@@ -63,11 +64,13 @@ def up(as_json: Json = False) -> None:
     samples = render_samples(settings.home / "samples")
     with errors.status("starting") as status:
         daemon.start(settings, lambda text: status.update(text))
+        store = _demo_store(settings, samples)
     keys = read_env(settings.home)
     if as_json:
-        emit_json({**keys, "samples": [str(path) for path in samples]})
+        paths = [str(path) for path in samples]
+        emit_json({**keys, "samples": paths, "vector_store": store})
         return
-    _banner(settings, keys)
+    _banner(settings, keys, store)
 
 
 def render_samples(folder: Path) -> list[Path]:
@@ -76,7 +79,16 @@ def render_samples(folder: Path) -> list[Path]:
     return [path for hook in entry_points(group="xingyue.samples") for path in hook.load()(folder)]
 
 
-def _banner(settings: Settings, keys: dict[str, str]) -> None:
+def _demo_store(settings: Settings, samples: list[Path]) -> str | None:
+    """The demo tenant's vector store, so that questions can be asked at once."""
+    models = {entry.id for entry in load_catalog(settings.catalog).models}
+    documents = [path for path in samples if path.suffix == ".md"]
+    if "pharma-doc-qa" not in models or not documents:
+        return None
+    return ensure_store(access.caller(), "demo-procedures", documents)
+
+
+def _banner(settings: Settings, keys: dict[str, str], store: str | None) -> None:
     try:
         home: Path = settings.home.relative_to(Path.cwd())
     except ValueError:
@@ -89,9 +101,10 @@ def _banner(settings: Settings, keys: dict[str, str]) -> None:
         f'-H "Content-Type: image/png" --data-binary @{samples}/tile-crack.png',
         "lighting-defect-detection": f"curl {url}/v1/inspect/lighting-defect-detection {auth} "
         f"-F image=@{samples}/board-open.png -F template=@{samples}/board-template.png",
-        "pharma-assistant": f"curl {url}/v1/chat/completions {auth} "
-        '-H "Content-Type: application/json" -d \'{"model":"pharma-assistant",'
-        '"messages":[{"role":"user","content":"什么是清洁验证？"}]}\'',
+        "pharma-doc-qa": f"curl {url}/v1/chat/completions {auth} "
+        '-H "Content-Type: application/json" -d '
+        f'\'{{"model": "pharma-doc-qa", "vector_store_ids": ["{store}"], '
+        '"messages": [{"role": "user", "content": "清洁后的设备最长可以保留多久？"}]}\'',
     }
     console.print(f"[bold]Xingyue is up[/] at {url}  (API page: {url}/docs)")
     console.print(f"key of the demo tenant: {keys['XINGYUE_API_KEY']}", soft_wrap=True)
