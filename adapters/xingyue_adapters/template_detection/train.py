@@ -5,8 +5,10 @@
     python -m xingyue_adapters.template_detection.train --data ../shared/data --out build/led-2 \\
         --steps 2500 --seed 2 --rate 1.2e-3 --init build/led-1/last.safetensors
 
-The shipped weights came of these two runs, at 0.22 s a step on a core with AMX that is otherwise
-idle (20 minutes in all); what each drew its samples by is in the head's manifest.
+The shipped weights came of these two runs: 11 minutes, then 28 on a core shared with other work.
+The first drew its samples as commit cf5d19d does, with less rescaling and no accepted defects; the
+head's manifest holds the settings of both.
+
 Writes ``last.safetensors`` (the averaged weights) and ``run.json`` (what was done, on what).
 Held-out board groups are not read; ``TUNE_EVERY`` keeps some images of the fitted groups back for
 the choice of the threshold (``export.py`` reads them).
