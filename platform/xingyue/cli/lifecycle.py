@@ -11,9 +11,10 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TaskID, TextColum
 
 from xingyue.app import ensure_weights
 from xingyue.catalog.loader import load_catalog
-from xingyue.cli import access, daemon
+from xingyue.cli import daemon
 from xingyue.cli.documents import ensure_store
 from xingyue.cli.output import Json, console, emit_json, errors
+from xingyue.client import Client
 from xingyue.demo import read_env
 from xingyue.settings import Settings
 
@@ -64,8 +65,8 @@ def up(as_json: Json = False) -> None:
     samples = render_samples(settings.home / "samples")
     with errors.status("starting") as status:
         daemon.start(settings, lambda text: status.update(text))
-        store = _demo_store(settings, samples)
-    keys = read_env(settings.home)
+        keys = read_env(settings.home)
+        store = _demo_store(settings, keys, samples)
     if as_json:
         paths = [str(path) for path in samples]
         emit_json({**keys, "samples": paths, "vector_store": store})
@@ -79,13 +80,14 @@ def render_samples(folder: Path) -> list[Path]:
     return [path for hook in entry_points(group="xingyue.samples") for path in hook.load()(folder)]
 
 
-def _demo_store(settings: Settings, samples: list[Path]) -> str | None:
+def _demo_store(settings: Settings, keys: dict[str, str], samples: list[Path]) -> str | None:
     """The demo tenant's vector store, so that questions can be asked at once."""
     models = {entry.id for entry in load_catalog(settings.catalog).models}
     documents = [path for path in samples if path.suffix == ".md"]
     if "pharma-doc-qa" not in models or not documents:
         return None
-    return ensure_store(access.caller(), "demo-procedures", documents)
+    client = Client(keys["XINGYUE_URL"], keys["XINGYUE_API_KEY"])
+    return ensure_store(client, "demo-procedures", documents)
 
 
 def _banner(settings: Settings, keys: dict[str, str], store: str | None) -> None:
