@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +23,7 @@ from xingyue_models.surface_inspection.geometry import Geometry, Window
 from xingyue_models.surface_inspection.taps import TapSessions
 
 _BATCH = 8
+Pixel = TypeVar("Pixel", bound=np.generic)
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +104,7 @@ def read_rgb(sample: ImageSample, geometry: Geometry) -> NDArray[np.uint8]:
         raise
 
 
-def turned(rgb: NDArray[np.uint8], view: int) -> NDArray[np.uint8]:
+def turned(rgb: NDArray[Pixel], view: int) -> NDArray[Pixel]:
     """View 0 is the image; 1 half a turn, 2 and 3 mirrored, 4 to 7 the same a quarter turn on.
 
     The aspect ratio stays for the first four.

@@ -83,7 +83,8 @@ class Segmentation(Common):
     """``side``, ``windows_max``  as for one-class
     ``hidden``  width of the thin network
     ``steps``   of its training, ``rate`` the peak learning rate
-    ``views``   views of each image fitted on
+    ``views``, ``brightness``  views of each image fitted on, as for classification
+    ``folds``   of the cross-validation by group that calibrates the score
     """
 
     side: int = _choice(320, 160, 192, 224, 256, 288, 320, 384, 448)
@@ -91,7 +92,9 @@ class Segmentation(Common):
     hidden: int = _number(64, 8, 128)
     steps: int = _number(600, 50, 5000)
     rate: float = _number(3e-3, 1e-5, 0.1)
-    views: int = _choice(4, 1, 2, 4, 8)
+    views: int = _choice(4, 1, 2, 4)
+    brightness: float = _number(0.03, 0.0, 0.3)
+    folds: int = _number(3, 2, 10)
 
 
 Kind = TypeVar("Kind", bound=Common)

@@ -69,15 +69,12 @@ class Work:
 Method = Callable[[Task, Any], Work]
 
 
-def validate(data: Path, needs: Needs, scratch: Path) -> DatasetReport:
-    """``InvalidRequest`` where ``data`` is no data set at all."""
-    return report_images(open_images(data, scratch), needs=needs)
-
-
-def run(context: FitContext, method: Method, settings: Common, needs: Needs) -> FitResult:
+def run(
+    context: FitContext, dataset: ImageDataset, method: Method, settings: Common, needs: Needs
+) -> FitResult:
     """``InvalidRequest`` in the words of the data set's first error; ``Cancelled`` passes."""
     started = time.monotonic()
-    dataset, report, fitted, held = _read(context, settings, needs)
+    report, fitted, held = _divide(context, dataset, settings, needs)
     context.say(
         f"{report.samples} images, {len(fitted)} to fit on and {len(held)} held out by group"
     )
@@ -103,29 +100,29 @@ def run(context: FitContext, method: Method, settings: Common, needs: Needs) -> 
     return result
 
 
-def _read(
-    context: FitContext, settings: Common, needs: Needs
-) -> tuple[ImageDataset, DatasetReport, list[ImageSample], list[ImageSample]]:
-    context.progress("reading", 0, 1)
-    dataset = _open(context, context.data, "data")
+def _divide(
+    context: FitContext, dataset: ImageDataset, settings: Common, needs: Needs
+) -> tuple[DatasetReport, list[ImageSample], list[ImageSample]]:
+    """The report, and the sides: the sender's own validation set, else the sides that its folders
+    give, else a split by group."""
     given = None
     if context.validation is not None:
-        given = _open(context, context.validation, "validation")
+        given = open_dataset(context, context.validation, "validation")
     report = report_images(dataset, needs=needs, validation=given)
     if report.errors:
         raise InvalidRequest(report.errors[0].message, code=report.errors[0].code, param="data")
     for note in report.notes:
         context.say(f"{note.severity}: {note.message}")
     if given is not None:
-        return dataset, report, list(dataset.samples), list(given.samples)
+        return report, list(dataset.samples), list(given.samples)
     marked = [s for s in dataset.samples if s.split == "val"]
     if marked and len(marked) < len(dataset.samples):
-        return dataset, report, [s for s in dataset.samples if s.split != "val"], marked
+        return report, [s for s in dataset.samples if s.split != "val"], marked
     fitted, held = split_by_group(dataset.samples, share=settings.held_out, seed=context.seed)
-    return dataset, report, fitted, held
+    return report, fitted, held
 
 
-def _open(context: FitContext, path: Path, name: str) -> ImageDataset:
+def open_dataset(context: FitContext, path: Path, name: str) -> ImageDataset:
     scratch = context.scratch / name
     scratch.mkdir(parents=True, exist_ok=True)
     return open_images(

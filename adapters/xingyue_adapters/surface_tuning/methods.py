@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -9,17 +11,28 @@ from numpy.typing import NDArray
 
 from xingyue.errors import InvalidRequest
 from xingyue_adapters.datasets import ImageSample, Needs
-from xingyue_adapters.surface_tuning import classify, one_class
+from xingyue_adapters.metrics import cheapest_threshold
+from xingyue_adapters.surface_tuning import classify, one_class, segment
 from xingyue_adapters.surface_tuning.export import HeadDraft
-from xingyue_adapters.surface_tuning.hyperparameters import Classification, OneClass
+from xingyue_adapters.surface_tuning.hyperparameters import Classification, OneClass, Segmentation
 from xingyue_adapters.surface_tuning.job import Task, Work
 from xingyue_adapters.surface_tuning.measures import Judged
-from xingyue_models.surface_inspection import gaussian, linear_head, memory_bank
+from xingyue_models.surface_inspection import (
+    gaussian,
+    linear_head,
+    memory_bank,
+    segmentation_head,
+)
 from xingyue_models.surface_inspection.manifest import GOOD
+from xingyue_models.surface_inspection.patch_head import DistanceScale
 
 CLASSIFICATION_NEEDS = Needs("classification", classes_min=2, per_class_min=8, groups_min=4)
 ONE_CLASS_NEEDS = Needs("one-class", good_min=8, groups_min=4)
+SEGMENTATION_NEEDS = Needs(
+    "segmentation", defects_min=8, groups_min=4, masks_required=True, masks_min=8, boxes_count=True
+)
 ANOMALY = "anomaly"
+_PIXEL_THRESHOLD = 0.5
 
 
 def classification(task: Task, settings: Classification) -> Work:
@@ -32,7 +45,7 @@ def classification(task: Task, settings: Classification) -> Work:
         task.fitted,
         settings,
         task.seed,
-        lambda done, total: _tick(task, "cross-validation", done, total),
+        _ticker(task, "cross-validation"),
     )
     task.context.say(
         f"strength {chosen.strength:g}, accuracy in cross-validation {chosen.accuracy:.3f}"
@@ -124,7 +137,7 @@ def one_class_method(task: Task, settings: OneClass) -> Work:
     judged = Judged(
         tuple(s.name for s in task.held),
         tuple(s.label for s in task.held),
-        np.asarray(scaled.scale(distances.astype(np.float32)), np.float64),
+        _scaled(scaled.scale, distances),
         scaled.threshold,
     )
     if settings.refit:
@@ -148,8 +161,77 @@ def one_class_method(task: Task, settings: OneClass) -> Work:
         tensors=model.tensors,
         own=own,
     )
-    expected = np.asarray(scaled.scale(distances.astype(np.float32)), np.float64)
+    expected = _scaled(scaled.scale, distances)
     return Work(judged, draft, expected, {"threshold_by": scaled.basis})
+
+
+def segmentation(task: Task, settings: Segmentation) -> Work:
+    samples = [*task.fitted, *task.held]
+    labels = segment.labels_of(samples)
+    seen = segment.window_views(task.runner, task.fitted, labels, settings, views=settings.views)
+    seen_held = segment.window_views(task.runner, task.held, labels, settings, views=1)
+    count, kinds = len(task.fitted), len(labels)
+    defective = np.array([s.defective for s in task.fitted], np.bool_)
+    unseen = np.full(count, -np.inf)
+    for fitted, left in classify.folds(task.fitted, settings.folds, task.seed):
+        known = set(fitted.tolist())
+        part = [view for view in seen if view.sample in known]
+        tensors = segment.fit(part, kinds, settings, task.seed, _ticker(task, "calibration"))
+        unseen[left] = segment.evidence(tensors, seen, count)[left]
+    told = np.isfinite(unseen)
+    if not told.any():
+        raise InvalidRequest(
+            "segmentation needs images of several groups, to calibrate its score on",
+            code="too_few_groups",
+            param="data",
+        )
+    scale = segment.scale_of(unseen[told], defective[told])
+    threshold = _cheapest(scale, unseen[told], defective[told], settings.escape_cost)
+    tensors = segment.fit(seen, kinds, settings, task.seed, _ticker(task, "fit"))
+    judged = Judged(
+        tuple(s.name for s in task.held),
+        tuple(s.label for s in task.held),
+        _scaled(scale, segment.evidence(tensors, seen_held, len(task.held))),
+        threshold,
+    )
+    if settings.refit:
+        extra = [dataclasses.replace(v, sample=v.sample + count) for v in seen_held]
+        tensors = segment.fit([*seen, *extra], kinds, settings, task.seed, _ticker(task, "refit"))
+    draft = HeadDraft(
+        kind=segmentation_head.KIND,
+        labels=labels,
+        threshold=threshold,
+        pixel_threshold=_PIXEL_THRESHOLD,
+        geometry=segment.geometry_of(settings),
+        tensors=tensors,
+        own={
+            "features": segment.GRID.to_manifest(),
+            "calibration": {"weight": scale.weight, "bias": scale.bias},
+        },
+    )
+    expected = _scaled(scale, segment.evidence(tensors, seen_held, len(task.held)))
+    return Work(judged, draft, expected, {"calibrated_on": int(told.sum())})
+
+
+def _cheapest(
+    scale: DistanceScale,
+    found: NDArray[np.float64],
+    defective: NDArray[np.bool_],
+    escape_cost: float,
+) -> float:
+    if defective.all() or not defective.any():
+        return 0.5
+    scores = _scaled(scale, found)
+    cheapest = cheapest_threshold(defective.tolist(), scores.tolist(), escape_cost)
+    return round(min(max(cheapest, 0.001), 0.999), 4)
+
+
+def _scaled(scale: DistanceScale, found: NDArray[np.float64]) -> NDArray[np.float64]:
+    return np.asarray(scale(found.astype(np.float32)), np.float64)
+
+
+def _ticker(task: Task, stage: str) -> Callable[[int, int], None]:
+    return lambda done, total: _tick(task, stage, done, total)
 
 
 def _tick(task: Task, stage: str, done: int, total: int) -> None:

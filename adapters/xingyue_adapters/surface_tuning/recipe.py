@@ -8,19 +8,33 @@ from pathlib import Path
 
 from xingyue.contract import DatasetReport, FitContext, FitResult
 from xingyue.errors import InvalidRequest
-from xingyue_adapters.datasets import Needs
+from xingyue_adapters.datasets import ImageDataset, Needs, open_images, report_images
 from xingyue_adapters.surface_tuning import hyperparameters, job, methods
-from xingyue_adapters.surface_tuning.hyperparameters import Classification, Common, OneClass
+from xingyue_adapters.surface_tuning.hyperparameters import (
+    Classification,
+    Common,
+    OneClass,
+)
 
 METHODS: Mapping[str, str] = {
     "one-class": (
         "Good parts only, 20 images or more (8 at the very least): tells what looks strange, and "
-        "where. Defects, if there are any, weigh the threshold and are measured on, never fitted on."
+        "where. Defects, if any, weigh the threshold and are measured on, never fitted on."
     ),
     "classification": (
         "8 images or more of every class, good parts may be one: tells which class an image shows."
     ),
+    "segmentation": (
+        "8 defects or more with a mask or boxes, good parts beside them: tells where defects are "
+        "and of which kind."
+    ),
+    "supervised": (
+        "Segmentation where there are good parts, and half of the defects (8 or more) have a mask "
+        "or boxes; else "
+        "classification."
+    ),
 }
+_OUTLINES_MIN = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,20 +52,36 @@ _BY_NAME = {
 
 def validate(data: Path, method: str, scratch: Path) -> DatasetReport:
     """Judge ``data`` for ``method``; ``InvalidRequest`` where it is no data set at all."""
-    return job.validate(data, _named(method).needs, scratch)
+    _check_known(method)
+    dataset = open_images(data, scratch)
+    return report_images(dataset, needs=_BY_NAME[_resolved(method, dataset)].needs)
 
 
 def fit(context: FitContext) -> FitResult:
     """Fit ``context.method``; ``InvalidRequest`` names the hyper-parameter or the file at fault."""
-    chosen = _named(context.method)
-    settings = hyperparameters.read(chosen.settings, context.hyperparameters)
-    return job.run(context, chosen.work, settings, chosen.needs)
+    _check_known(context.method)
+    if context.method != "supervised":
+        # Before the data is read: a mistyped name should not cost minutes.
+        hyperparameters.read(_BY_NAME[context.method].settings, context.hyperparameters)
+    dataset = job.open_dataset(context, context.data, "data")
+    method = _BY_NAME[_resolved(context.method, dataset)]
+    settings = hyperparameters.read(method.settings, context.hyperparameters)
+    return job.run(context, dataset, method.work, settings, method.needs)
 
 
-def _named(method: str) -> _Method:
-    if method not in _BY_NAME:
+def _resolved(method: str, dataset: ImageDataset) -> str:
+    if method != "supervised":
+        return method
+    defects = [s for s in dataset.samples if s.defective]
+    outlined = [s for s in defects if s.mask is not None or s.boxes]
+    known = len(outlined) >= max(_OUTLINES_MIN, len(defects) / 2)
+    good = len(dataset.samples) > len(defects)
+    return "segmentation" if known and good else "classification"
+
+
+def _check_known(method: str) -> None:
+    if method not in METHODS:
         raise InvalidRequest(
             f"method {method!r} is not known to surface inspection; known are {', '.join(METHODS)}",
             param="method.type",
         )
-    return _BY_NAME[method]

@@ -1,0 +1,206 @@
+"""Method ``segmentation``: a thin network on patches, fitted on masks or boxes.
+
+Cells are drawn so that good and defective weigh alike, and every label alike among the defective;
+the mean evidence of unseen images then gives the score its scale. A box marks all that it covers,
+so heads fitted on boxes are coarser.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from sklearn.linear_model import LogisticRegression
+from torch.nn import functional
+
+from xingyue.errors import InvalidRequest
+from xingyue_adapters.datasets import ImageSample, read_mask
+from xingyue_adapters.surface_tuning.features import TrunkRunner, turned
+from xingyue_adapters.surface_tuning.hyperparameters import Segmentation
+from xingyue_models.surface_inspection.geometry import Geometry, Window, resize
+from xingyue_models.surface_inspection.patch_head import DistanceScale
+from xingyue_models.surface_inspection.patches import PatchGrid
+from xingyue_models.surface_inspection.pooling import covered_shape
+from xingyue_models.surface_inspection.scoring import pixel_evidence
+from xingyue_models.surface_inspection.segmentation_head import cell_logits, defect_logits
+
+GRID = PatchGrid(("f4", "f8", "f16"), "f8", smooth=False)
+_TRUE_SHARE = 0.25
+"""A cell is defective from this share of its area on, so that hairlines are not lost."""
+_BATCH = 2048
+_CELLS_PER_VIEW = 1200
+Check = Callable[[int, int], None]
+Cells = NDArray[np.float32]
+
+
+def geometry_of(settings: Segmentation) -> Geometry:
+    return Geometry(settings.side, settings.windows_max, exposure=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Labelled:
+    """One window: ``patches`` ``(rows, columns, C)`` float16 and ``truth`` ``(rows, columns)``:
+    0 good, 1 + label on a defect, -1 unknown."""
+
+    sample: int
+    view: int
+    patches: NDArray[np.float16]
+    truth: NDArray[np.int8]
+
+
+def truth_map(
+    sample: ImageSample, labels: Sequence[str], size: tuple[int, int]
+) -> NDArray[np.int8]:
+    """``(height, width)`` at the given width and height; a defect without outline is unknown."""
+    width, height = size
+    truth = np.zeros((height, width), np.int8)
+    if not sample.defective:
+        return truth
+    mask = read_mask(sample)
+    if mask is not None:
+        full = mask.astype(np.uint8) * 255
+        shrunk = full if full.shape == (height, width) else resize(full, width, height)
+        truth[shrunk > 255 * _TRUE_SHARE] = labels.index(sample.label) + 1
+        return truth
+    if not sample.boxes:
+        return np.full((height, width), -1, np.int8)
+    across, down = width / max(sample.width, 1), height / max(sample.height, 1)
+    for box in sample.boxes:
+        rows = slice(int(box.y_min * down), max(int(np.ceil(box.y_max * down)), 1))
+        columns = slice(int(box.x_min * across), max(int(np.ceil(box.x_max * across)), 1))
+        truth[rows, columns] = labels.index(box.label) + 1
+    return truth
+
+
+def labels_of(samples: Sequence[ImageSample]) -> tuple[str, ...]:
+    """The defect labels, those that only boxes name among them."""
+    found = {s.label for s in samples if s.defective}
+    found |= {box.label for s in samples for box in s.boxes}
+    return tuple(sorted(found))
+
+
+def window_views(
+    runner: TrunkRunner,
+    samples: Sequence[ImageSample],
+    labels: Sequence[str],
+    settings: Segmentation,
+    *,
+    views: int,
+) -> list[Labelled]:
+    geometry, found = geometry_of(settings), []
+    known: tuple[int, int] = (-1, -1)
+    truth = np.zeros((1, 1), np.int8)
+    for seen in runner.windows(
+        samples, geometry, GRID.taps, views=views, brightness=settings.brightness
+    ):
+        if known != (seen.sample, seen.view):
+            known = (seen.sample, seen.view)
+            width, height = seen.size[::-1] if seen.view >= 4 else seen.size
+            truth = turned(truth_map(samples[seen.sample], labels, (width, height)), seen.view)
+        patches = GRID.of({tap: values[None] for tap, values in seen.taps.items()}, 0)
+        rows, columns = covered_shape(patches.shape[:2], seen.place, geometry.side)
+        own = _cells(truth, seen.place, rows, columns)
+        inside = patches[:rows, :columns].astype(np.float16)
+        found.append(Labelled(seen.sample, seen.view, inside, own))
+    return found
+
+
+def _cells(truth: NDArray[np.int8], place: Window, rows: int, columns: int) -> NDArray[np.int8]:
+    """The label of each cell: the commonest defect in it, where defects fill enough of it."""
+    part = truth[place.y0 : place.y1, place.x0 : place.x1]
+    best = np.full((rows, columns), _TRUE_SHARE, np.float32)
+    cells = np.zeros((rows, columns), np.int8)
+    for value in sorted(set(np.unique(part).tolist()) - {0}):
+        share = (part == value).astype(np.float32)
+        share = cv2.resize(share, (columns, rows), interpolation=cv2.INTER_AREA)
+        cells[share >= best] = value
+        best = np.maximum(best, share)
+    return cells
+
+
+def fit(
+    views: Sequence[Labelled], kinds: int, settings: Segmentation, seed: int, check: Check
+) -> dict[str, NDArray[np.float32]]:
+    """The head's tensors, standardisation folded in; deterministic on one machine."""
+    random = np.random.default_rng((seed, 3))
+    rows, truth = _draw(views, random)
+    if not (truth > 0).any() or not (truth == 0).any():
+        raise InvalidRequest(
+            "no outline reaches a cell of the head's grid, or all do; check the masks",
+            code="no_outlines",
+            param="data",
+        )
+    mean, scale = rows.mean(axis=0), np.maximum(rows.std(axis=0), 1e-3)
+    rows = np.clip((rows - mean) / scale, -8, 8)
+    torch.manual_seed(seed)
+    first = torch.nn.Linear(rows.shape[1], settings.hidden)
+    last = torch.nn.Linear(settings.hidden, kinds + 1)
+    network = torch.nn.Sequential(first, torch.nn.ReLU(), last)
+    optimiser = torch.optim.AdamW(network.parameters(), lr=settings.rate, weight_decay=0.02)
+    plan = torch.optim.lr_scheduler.OneCycleLR(optimiser, settings.rate, total_steps=settings.steps)
+    pools = [np.flatnonzero(truth == value) for value in range(kinds + 1)]
+    pools = [pool for pool in pools if len(pool)]
+    for step in range(settings.steps):
+        if step % 20 == 0:
+            check(step, settings.steps)
+        share = _BATCH // 2 // max(1, len(pools) - 1)
+        picks = [random.choice(pool, _BATCH // 2 if i == 0 else share) for i, pool in
+                 enumerate(pools)]  # fmt: skip
+        batch = np.concatenate(picks)
+        logits = network(torch.from_numpy(rows[batch]))
+        loss = functional.cross_entropy(
+            logits, torch.from_numpy(truth[batch].astype(np.int64)), label_smoothing=0.02
+        )
+        optimiser.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        optimiser.step()
+        plan.step()
+    hidden = first.weight.detach().numpy().T / scale[:, None]
+    return {
+        "hidden": hidden.astype(np.float32),
+        "hidden_bias": (first.bias.detach().numpy() - mean @ hidden).astype(np.float32),
+        "weight": np.ascontiguousarray(last.weight.detach().numpy().T, np.float32),
+        "bias": last.bias.detach().numpy().astype(np.float32),
+    }
+
+
+def _draw(views: Sequence[Labelled], random: np.random.Generator) -> tuple[Cells, NDArray[np.int8]]:
+    """Cells to fit on: all defective ones, and good ones up to a bound a view."""
+    rows, truth = [], []
+    for view in views:
+        flat = view.truth.ravel()
+        bad, good = np.flatnonzero(flat > 0), np.flatnonzero(flat == 0)
+        picked = np.concatenate(
+            [
+                random.permutation(bad)[:_CELLS_PER_VIEW],
+                random.permutation(good)[: _CELLS_PER_VIEW // 2],
+            ]
+        )
+        rows.append(view.patches.reshape(len(flat), -1)[picked].astype(np.float32))
+        truth.append(flat[picked])
+    return np.concatenate(rows), np.concatenate(truth)
+
+
+def evidence(
+    tensors: dict[str, NDArray[np.float32]], views: Sequence[Labelled], count: int
+) -> NDArray[np.float64]:
+    """``(count,)``: evidence of each sample's strongest window, view 0."""
+    found = np.full(count, -np.inf)
+    for view in views:
+        if view.view == 0:
+            logits = defect_logits(cell_logits(tensors, view.patches.astype(np.float32)))
+            found[view.sample] = max(found[view.sample], pixel_evidence(logits))
+    return found
+
+
+def scale_of(found: NDArray[np.float64], defective: NDArray[np.bool_]) -> DistanceScale:
+    """Logistic scale of evidence; where only one side is there, evidence 0 is even odds."""
+    if defective.all() or not defective.any():
+        return DistanceScale(1.0, 0.0)
+    model = LogisticRegression(class_weight="balanced", C=1.0)
+    model.fit(found[:, None], defective)
+    return DistanceScale(max(float(model.coef_[0, 0]), 1e-3), float(model.intercept_[0]))
