@@ -154,6 +154,8 @@ def test_too_many_requests_come_back_with_when(world):
     assert [answer.status_code for answer in answers] == [200, 200, 429]
     assert [a.headers.get("x-ratelimit-remaining-requests") for a in answers[:2]] == ["1", "0"]
     assert error(answers[2])["code"] == "rate_limit_exceeded"
+    assert answers[2].headers["x-ratelimit-remaining-requests"] == "0"
+    assert answers[2].headers["x-ratelimit-limit-requests"] == "2"
     assert 1 <= int(answers[2].headers["retry-after"]) <= 30
     # Nothing of another tenant's.
     assert world.call("GET", "/v1/account", "b").status_code == 200

@@ -8,9 +8,10 @@ from typing import Annotated
 from fastapi import Depends
 from starlette.requests import Request
 
+from xingyue.errors import RateLimited
 from xingyue.gateway.services import services_of
 from xingyue.tenants import rules
-from xingyue.tenants.rate_limit import RateState
+from xingyue.tenants.rate_limit import WINDOW_S, RateState
 from xingyue.tenants.tenant import Principal, Scope
 
 
@@ -33,7 +34,13 @@ async def authorize(request: Request, scope: Scope) -> Principal:
     services = services_of(request)
     principal = await services.directory.authenticate(bearer(request))
     request.state.tenant_id = principal.tenant.id
-    request.state.rate_headers = rate_headers(services.limiter.admit(principal.tenant))
+    try:
+        state = services.limiter.admit(principal.tenant)
+    except RateLimited:
+        limit = math.ceil(principal.tenant.rate_limit_requests / services.settings.gateway_replicas)
+        request.state.rate_headers = rate_headers(RateState(limit, 0, WINDOW_S))
+        raise
+    request.state.rate_headers = rate_headers(state)
     rules.require_scope(principal, scope)
     return principal
 

@@ -72,7 +72,8 @@ async def _run(request: Request, served: ServedModel, sent: Images, params: dict
         results = list(await asyncio.gather(*(one(image) for image in sent.images)))
     done = [result for result in results if isinstance(result, Inferred)]
     units = sum(result.result.units for result in done)
-    compute_ms = max((result.compute_ms for result in done), default=0.0)
+    # Items of one batch share its time, so each batch counts once.
+    compute_ms = sum({result.compute_ms for result in done})
 
     def body(cost_micros: int) -> dict[str, Any]:
         items = [_item(served, result) for result in results]
