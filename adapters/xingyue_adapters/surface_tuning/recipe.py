@@ -14,6 +14,7 @@ from xingyue_adapters.surface_tuning.hyperparameters import (
     Classification,
     Common,
     OneClass,
+    Segmentation,
 )
 
 METHODS: Mapping[str, str] = {
@@ -47,6 +48,7 @@ class _Method:
 _BY_NAME = {
     "one-class": _Method(OneClass, methods.ONE_CLASS_NEEDS, methods.one_class_method),
     "classification": _Method(Classification, methods.CLASSIFICATION_NEEDS, methods.classification),
+    "segmentation": _Method(Segmentation, methods.SEGMENTATION_NEEDS, methods.segmentation),
 }
 
 
