@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import time
 
 import pytest
 
@@ -98,6 +100,63 @@ def test_a_fault_amid_the_words_ends_the_stream_with_the_envelope_and_is_free(ta
     assert bills(talk) == []
     assert available(talk) == before
     assert talk.trunk.closed == 1
+
+
+async def listen_to(app, key, frames_max):
+    """Call as a client that hangs up after some frames; the server cancels the task then."""
+    body = json.dumps(ASK | {"stream": True}).encode()
+    gone, sent = asyncio.Event(), []
+    messages = [{"type": "http.request", "body": body, "more_body": False}]
+
+    async def receive():
+        if messages:
+            return messages.pop()
+        await gone.wait()
+        return {"type": "http.disconnect"}
+
+    async def send(message):
+        sent.append(message)
+        if len(sent) > frames_max:
+            gone.set()
+
+    headers = [(b"authorization", f"Bearer {key}".encode()), (b"idempotency-key", b"cut")]
+    scope = {
+        "type": "http",
+        "asgi": {"version": "3.0", "spec_version": "2.3"},
+        "method": "POST",
+        "scheme": "http",
+        "path": "/v1/chat/completions",
+        "raw_path": b"/v1/chat/completions",
+        "query_string": b"",
+        "root_path": "",
+        "headers": headers,
+        "state": {},
+    }
+    await app(scope, receive, send)
+    return sent
+
+
+def test_a_caller_that_hangs_up_pays_for_what_was_said_and_no_more(talk):
+    talk.trunk.words = [f"{n} " for n in range(200)]
+    talk.trunk.pause_s = 0.01
+    talk.client.portal.call(listen_to, talk.client.app, talk.key("lab"), 6)
+    for _ in range(100):
+        if billed := bills(talk):
+            break
+        time.sleep(0.05)
+    # 5 of the prompt and a few words; not the 200 that it would have come to.
+    assert 6 <= billed[0]["units"] < 60
+    assert len(billed) == talk.trunk.closed == 1
+    # Nothing whole was kept to replay; the key is spent all the same.
+    again = talk.call(
+        "POST",
+        "/v1/chat/completions",
+        "lab",
+        content=json.dumps(ASK | {"stream": True}),
+        headers={"idempotency-key": "cut"},
+    )
+    assert again.status_code == 409
+    assert again.json()["error"]["code"] == "idempotency_response_unavailable"
 
 
 def test_streams_hold_a_place_until_their_bill(talk):
