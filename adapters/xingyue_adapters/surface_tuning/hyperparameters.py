@@ -68,7 +68,7 @@ class OneClass(Common):
     """
 
     detector: str = _choice("memory-bank", "memory-bank", "gaussian")
-    side: int = _choice(320, 160, 192, 224, 256, 288, 320, 384, 448)
+    side: int = _choice(320, 128, 160, 192, 224, 256, 288, 320, 384, 448)
     windows_max: int = _number(4, 1, 8)
     grid: str = _choice("f8", "f8", "f16")
     bank: int = _number(1024, 64, BANK_MAX)
@@ -87,7 +87,7 @@ class Segmentation(Common):
     ``folds``   of the cross-validation by group that calibrates the score
     """
 
-    side: int = _choice(320, 160, 192, 224, 256, 288, 320, 384, 448)
+    side: int = _choice(320, 128, 160, 192, 224, 256, 288, 320, 384, 448)
     windows_max: int = _number(4, 1, 8)
     hidden: int = _number(64, 8, 128)
     steps: int = _number(600, 50, 5000)
