@@ -1,11 +1,8 @@
-"""A tenant's own account: balance, limits, usage, events, statements."""
+"""A tenant's own account: balance, limits, usage, events."""
 
 from __future__ import annotations
 
 import asyncio
-import csv
-import dataclasses
-import io
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -91,27 +88,6 @@ async def events(
         headers={"x-xingyue-cursor": str(following)},
         media_type="application/cloudevents-batch+json",
     )
-
-
-@router.get("/v1/statements/{month}")
-async def statement(request: Request, principal: Caller, month: str) -> Response:
-    """A month, `yyyy-mm`, as JSON or, with `Accept: text/csv`, as CSV."""
-    done = await asyncio.to_thread(
-        services_of(request).reports.statement, principal.tenant.id, month
-    )
-    lines = [usage_row(row) for row in done.lines]
-    if "text/csv" not in request.headers.get("accept", ""):
-        # Not asdict as a whole: nested rows have their own flat shape.
-        fields = [field.name for field in dataclasses.fields(done) if field.name != "lines"]
-        head = {name: getattr(done, name) for name in fields}
-        return JSONResponse({**head, "currency": "CNY", "lines": lines})
-    text = io.StringIO()
-    writer = csv.DictWriter(
-        text, ["model", "version", "unit", "calls", "units", "cost_micros"], extrasaction="ignore"
-    )
-    writer.writeheader()
-    writer.writerows(lines)
-    return Response(text.getvalue(), media_type="text/csv")
 
 
 def usage_row(row: UsageRow) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""``/admin/v1``: tenants, keys, top-ups, reports. Every route needs a key of scope ``admin``."""
+"""``/admin/v1``: tenants, keys, top-ups. Every route needs a key of scope ``admin``."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from fastapi import APIRouter
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.requests import Request
 
-from xingyue.gateway.account_routes import usage_row
 from xingyue.gateway.auth import Operator
 from xingyue.gateway.services import services_of
 from xingyue.ledger.audit import trial_balance
@@ -159,19 +158,6 @@ async def top_up(
     await asyncio.to_thread(services.ledger.top_up, tenant_id, body.amount_micros, body.reference)
     balance = await services.meter.balance(tenant_id)
     return {"tenant_id": tenant_id, "available_micros": balance.available_micros}
-
-
-@router.get("/reports/revenue")
-async def revenue(request: Request, operator: Operator, year: int) -> dict[str, Any]:
-    report = await asyncio.to_thread(services_of(request).reports.revenue_report, year)
-    return {
-        "year": report.year,
-        "currency": "CNY",
-        "service_micros": report.service_micros,
-        "by_month": report.by_month,
-        "by_account": report.by_account,
-        "by_model": [usage_row(row) for row in report.by_model],
-    }
 
 
 @router.get("/trial-balance")

@@ -24,6 +24,7 @@ from xingyue.gateway import (
     health,
     inspect,
     openapi,
+    statement_routes,
     storage_routes,
     variant_routes,
     vector_store_routes,
@@ -42,6 +43,7 @@ ROUTERS: tuple[APIRouter, ...] = (
     storage_routes.router,
     variant_routes.router,
     account_routes.router,
+    statement_routes.router,
     admin_routes.router,
     health.router,
 )

@@ -75,6 +75,17 @@ _BODIES: dict[str, dict[str, Schema]] = {
     "POST /v1/embeddings": {"application/json": ref("EmbeddingsRequest")},
     "POST /v1/fine_tuning/jobs": {"application/json": ref("FineTuningRequest")},
 }
+_REPORT: dict[str, Schema] = {
+    "application/json": {"type": "object"},
+    "text/csv": TEXT,
+    "application/pdf": BINARY,
+}
+_DIGEST = {
+    "GET /v1/statements/{month}",
+    "GET /v1/earnings/{month}",
+    "GET /admin/v1/reports/revenue",
+    "GET /admin/v1/vouchers/evidence",
+}
 _ANSWERS: dict[str, dict[str, Schema]] = {
     "POST /v1/inspect/{model}": {
         "application/json": {"anyOf": [ref("Inspection"), ref("Inspections")]}
@@ -88,7 +99,10 @@ _ANSWERS: dict[str, dict[str, Schema]] = {
         "application/json": fields("object data", object=TEXT, data=items({"type": "object"}))
     },
     "GET /v1/usage/events": {"application/cloudevents-batch+json": ref("CloudEvents")},
-    "GET /v1/statements/{month}": {"application/json": {"type": "object"}, "text/csv": TEXT},
+    "GET /v1/statements/{month}": _REPORT,
+    "GET /v1/earnings/{month}": _REPORT,
+    "GET /admin/v1/reports/revenue": _REPORT,
+    "GET /admin/v1/vouchers/evidence": {"application/zip": BINARY},
     "GET /v1/files/{file_id}/content": {"application/octet-stream": BINARY},
     "GET /v1/fine_tuning/jobs/{job_id}/events": {
         "application/json": {"type": "object"},
@@ -107,11 +121,16 @@ _HEADERS = {
     "x-xingyue-overhead-ms": "Everything but the model's own compute.",
     "x-xingyue-replayed": "`true` on the stored answer to a repeated Idempotency-Key.",
     "x-xingyue-cursor": "Where the next page begins.",
+    "x-xingyue-digest": "`sha256:` and the SHA-256 of the JSON form, whatever form is answered.",
     "retry-after": "Whole seconds.",
     "www-authenticate": "`Bearer`",
 }
 _RATE = [name for name in _HEADERS if name.startswith("x-ratelimit")]
-_CALL = [name for name in _HEADERS if name.startswith("x-xingyue") and "cursor" not in name]
+_CALL = [
+    name
+    for name in _HEADERS
+    if name.startswith("x-xingyue") and not name.endswith(("cursor", "digest"))
+]
 
 
 def install(app: FastAPI, routers: Sequence[APIRouter]) -> None:
@@ -231,6 +250,8 @@ def _success_headers(name: str, secured: bool) -> list[str]:
     wanted = ["x-request-id", *(_RATE if secured else [])]
     if name in _COSTS:
         wanted += _CALL
+    if name in _DIGEST:
+        wanted.append("x-xingyue-digest")
     return [*wanted, "x-xingyue-cursor"] if name == "GET /v1/usage/events" else wanted
 
 

@@ -1,0 +1,1 @@
+"""Usage events pushed to tenants: webhooks, signed, at least once, in order."""
