@@ -31,16 +31,20 @@ class WindowAnswer:
     """What a head says about one window.
 
     ``score``    calibrated, in [0, 1]; an image has the highest score of its windows
-    ``heat``     float32 ``(h, w)`` over the whole canvas, probability of a defect per cell
+    ``heat``     float32 ``(h, w)`` over the whole canvas, probability of a defect per cell; or what
+    makes it, where only those who ask for the map should pay for it
     ``classes``  float32 ``(K, h', w')`` over the whole canvas, logits of the head's labels; None
     where the head names no place (then no parts of the heat map are reported as defects)
     ``probabilities``  float32 ``(K'',)``, of ``spec.classes``, of a head that tells classes apart
     """
 
     score: float
-    heat: NDArray[np.float32]
+    heat: NDArray[np.float32] | Callable[[], NDArray[np.float32]]
     classes: NDArray[np.float32] | None = None
     probabilities: NDArray[np.float32] | None = None
+
+    def heat_map(self) -> NDArray[np.float32]:
+        return self.heat() if callable(self.heat) else self.heat
 
 
 class SurfaceHead(Protocol):

@@ -11,6 +11,7 @@ verdict is always ``fail``.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 
 import numpy as np
@@ -71,7 +72,7 @@ class LinearHead:
         for index, chances in enumerate(softmax(rows @ self._weight.T + self._bias)):
             score = float(chances.max() if self._good is None else 1 - chances[self._good])
             own = {tap: taps[tap][index] for tap in self.taps}
-            heat = self._heat(chances, score, own, places[index], side)
+            heat = functools.partial(self._heat, chances, score, own, places[index], side)
             answers.append(WindowAnswer(score, heat, probabilities=chances))
         return answers
 

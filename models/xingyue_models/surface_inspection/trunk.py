@@ -165,7 +165,7 @@ def _locate(job: _Job, value: dict[str, Any], blobs: dict[str, bytes], localised
     decoded = (image.rgb.shape[1], image.rgb.shape[0])
     map_size = _map_size(decoded, spec.geometry)
     heat = geometry.unlay(
-        [a.heat for a in job.answers], job.places, decoded, spec.geometry.side, map_size
+        [a.heat_map() for a in job.answers], job.places, decoded, spec.geometry.side, map_size
     )
     if localised:
         kinds = _classes(job, decoded, map_size)

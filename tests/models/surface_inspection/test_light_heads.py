@@ -1,0 +1,265 @@
+"""Linear, memory-bank, Gaussian and segmentation heads: loading, refusals, mixed batches, cost.
+
+The toy trunk of ``conftest`` has taps of three channels, so these use a trunk with Lite0's own
+widths: constant weights make its taps easy to foresee.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper
+from PIL import Image
+from safetensors.numpy import save
+
+from xingyue.contract import HeadFiles, RuntimeSpec, WorkItem, WorkResult
+from xingyue.errors import IntegrityError, InvalidRequest
+from xingyue_models.efficientnet_lite import TAP_CHANNELS, TAP_STRIDES
+from xingyue_models.surface_inspection.family import SurfaceInspection
+from xingyue_models.surface_inspection.geometry import Window
+from xingyue_models.surface_inspection.pooling import Pooling, covered_cells
+from xingyue_models.surface_inspection.trunk import SurfaceTrunk
+
+SIDE = 64
+POOLING = Pooling()
+WIDE = TAP_CHANNELS["f8"] + TAP_CHANNELS["f16"]
+Write = Callable[..., HeadFiles]
+
+
+def trunk_bytes() -> bytes:
+    """Each tap: the image averaged over its stride, mixed into the tap's channels at random."""
+    random, nodes, stored, outputs = np.random.default_rng(5), [], [], []
+    for tap in ("f8", "f16", "f32"):
+        stride, channels = TAP_STRIDES[tap], TAP_CHANNELS[tap]
+        kernel = random.normal(0, 1, (channels, 3, 1, 1)).astype(np.float32)
+        stored.append(onnx.numpy_helper.from_array(kernel, f"w{tap}"))
+        shape = {"kernel_shape": [stride] * 2, "strides": [stride] * 2}
+        nodes += [
+            helper.make_node("AveragePool", ["image"], [f"p{tap}"], **shape),
+            helper.make_node("Conv", [f"p{tap}", f"w{tap}"], [tap]),
+        ]
+        sizes = ["n", channels, f"h{tap}", f"w_{tap}"]
+        outputs.append(helper.make_tensor_value_info(tap, TensorProto.FLOAT, sizes))
+    image = helper.make_tensor_value_info("image", TensorProto.FLOAT, ["n", 3, "h", "w"])
+    graph = helper.make_graph(nodes, "wide", [image], outputs, stored)
+    opsets = [helper.make_opsetid("", 17)]
+    return bytes(helper.make_model(graph, opset_imports=opsets, ir_version=9).SerializeToString())
+
+
+@pytest.fixture(scope="module")
+def wide_trunk(tmp_path_factory: pytest.TempPathFactory) -> SurfaceTrunk:
+    path = tmp_path_factory.mktemp("trunk") / "trunk.onnx"
+    path.write_bytes(trunk_bytes())
+    return SurfaceInspection().load_trunk(lambda name: path, RuntimeSpec(max_batch=4))
+
+
+def parts_of(kind: str, seed: int = 0) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Manifest keys and tensors of a head of that kind, random but sound."""
+    random = np.random.default_rng(seed)
+
+    def draw(*shape: int) -> Any:
+        return random.normal(0, 0.1, shape).astype(np.float32)
+
+    patches = {"taps": ["f8", "f16"], "grid": "f8", "smooth": True}
+    scale = {"calibration": {"weight": 1.0, "bias": -1.0}}
+    if kind == "linear-classes":
+        own = {"classes": ["good", "scratch", "stain"], "features": POOLING.to_manifest()}
+        return own, {"weight": draw(3, POOLING.width), "bias": draw(3)}
+    if kind == "memory-bank":
+        tensors = {"projection": draw(WIDE, 16), "offset": draw(16), "bank": draw(50, 16)}
+        halves = {name: values.astype(np.float16) for name, values in tensors.items()}
+        return {"features": patches, "neighbours": 3, **scale}, halves
+    if kind == "gaussian":
+        return {"features": patches, **scale}, {"whitening": draw(WIDE, 20), "offset": draw(20)}
+    tensors = {"hidden": draw(WIDE, 8), "hidden_bias": draw(8), "weight": draw(8, 3)}
+    return {"features": patches, **scale}, tensors | {"bias": draw(3)}
+
+
+KINDS = ("linear-classes", "memory-bank", "gaussian", "linear-segmentation")
+
+
+@pytest.fixture
+def write(tmp_path: Path) -> Write:
+    """A head folder; ``tensors`` and ``changes`` replace what ``parts_of`` gives."""
+    made = 0
+
+    def make(kind: str, seed: int = 0, tensors: dict[str, Any] | None = None,
+             data: bytes | None = None, **changes: Any) -> HeadFiles:  # fmt: skip
+        nonlocal made
+        made += 1
+        folder = tmp_path / f"head{made}"
+        folder.mkdir()
+        own, arrays = parts_of(kind, seed)
+        stored = save(arrays | (tensors or {})) if data is None else data
+        (folder / "head.safetensors").write_bytes(stored)
+        manifest = {
+            "family": "surface-inspection",
+            "format_version": 1,
+            "kind": kind,
+            "labels": ["scratch", "stain"],
+            "threshold": 0.5,
+            "pixel_threshold": 0.5,
+            "input": {"side": SIDE, "windows_max": 1, "exposure": False, "scale_max": 8.0},
+            **own,
+            "files": {"head.safetensors": hashlib.sha256(stored).hexdigest()},
+            **changes,
+        }
+        (folder / "manifest.json").write_text(json.dumps(manifest))
+        return HeadFiles(folder, manifest)
+
+    return make
+
+
+def picture(seed: int, width: int = 60, height: int = 50) -> bytes:
+    random = np.random.default_rng(seed)
+    pixels = random.integers(0, 256, (height // 5, width // 5, 3)).astype(np.uint8)
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).resize((width, height)).save(buffer, format="PNG")
+    return buffer.getvalue()
+
+
+def item(data: bytes, **params: Any) -> WorkItem:
+    return WorkItem("inspect", None, {"image": data}, params)
+
+
+def value(outcome: object) -> dict[str, Any]:
+    assert isinstance(outcome, WorkResult), outcome
+    return outcome.value
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_kind_answers(wide_trunk: SurfaceTrunk, write: Write, kind: str) -> None:
+    head = wide_trunk.load_head(write(kind))
+    (outcome,) = wide_trunk.infer([item(picture(1), heatmap_raw=True)], [head])
+    found = value(outcome)
+    assert 0 <= found["score"] <= 1
+    assert found["verdict"] == ("fail" if found["score"] >= 0.5 else "pass")
+    assert found["heatmap_shape"] == [50, 60]
+    assert ("classes" in found) == (kind == "linear-classes")
+    assert 0 < head.nbytes() < 200_000
+
+
+def test_a_linear_head_is_softmax_of_its_product(wide_trunk: SurfaceTrunk, write: Write) -> None:
+    files = write("linear-classes")
+    head = wide_trunk.load_head(files)
+    found = value(wide_trunk.infer([item(picture(2), threshold=0.0)], [head])[0])
+    scores = {c["label"]: c["score"] for c in found["classes"]}
+    assert found["score"] == pytest.approx(1 - scores["good"], abs=2e-4)
+    assert sum(scores.values()) == pytest.approx(1, abs=1e-3)
+    assert [c["score"] for c in found["classes"]] == sorted(scores.values(), reverse=True)
+    assert found["defects"][0]["label"] != "good"
+    assert found["defects"][0]["box"] == [0, 0, 60, 50]
+
+
+def test_evidence_adds_up_to_the_logit() -> None:
+    random = np.random.default_rng(3)
+    taps = {
+        tap: random.normal(0, 1, (TAP_CHANNELS[tap], 256 // s, 256 // s)).astype(np.float32)
+        for tap, s in TAP_STRIDES.items()
+        if tap == "f8"
+    }
+    pooling, place = Pooling(("f8",), picture=False), Window(0, 0, 100, 70, 200, 140)
+    weights = random.normal(0, 1, pooling.width).astype(np.float32)
+    canvas = np.zeros((1, 3, 256, 256), np.float32)
+    row = pooling.pool(canvas, {"f8": taps["f8"][None]}, [place])[0]
+    cells = covered_cells(taps["f8"], place, 256)
+    assert row[: len(cells)] == pytest.approx(cells.mean(axis=1), abs=1e-5)
+    assert row[len(cells) : 2 * len(cells)] == pytest.approx(cells.std(axis=1), abs=1e-4)
+    shown = pooling.evidence(weights, taps, place, 256)
+    assert shown.sum() == pytest.approx(float(weights @ row), rel=1e-3, abs=1e-2)
+    assert not shown[round(140 / 8) + 1 :].any()
+
+
+def test_heads_of_all_kinds_share_a_batch(wide_trunk: SurfaceTrunk, write: Write) -> None:
+    heads = [wide_trunk.load_head(write(kind, seed)) for seed in range(5) for kind in KINDS]
+    items = [item(picture(index, 40 + index, 64 - index)) for index in range(len(heads))]
+    together = [value(o) for o in wide_trunk.infer(items, heads)]
+    alone = [value(wide_trunk.infer([i], [h])[0]) for i, h in zip(items, heads, strict=True)]
+    for a, b in zip(together, alone, strict=True):
+        assert a["score"] == pytest.approx(b["score"], abs=1e-4)
+        assert a["verdict"] == b["verdict"]
+        assert [d["box"] for d in a["defects"]] == [d["box"] for d in b["defects"]]
+
+
+def test_a_bank_measures_the_distance_to_its_nearest(
+    wide_trunk: SurfaceTrunk, write: Write
+) -> None:
+    from xingyue_models.surface_inspection.memory_bank import MemoryBank
+
+    random = np.random.default_rng(4)
+    bank, patches = (random.normal(0, 1, (n, 6)).astype(np.float32) for n in (30, 7))
+    detector = MemoryBank(np.eye(6, dtype=np.float32), np.zeros(6, np.float32), bank, 2)
+    expected = np.sort(np.linalg.norm(patches[:, None] - bank[None], axis=2), axis=1)[:, :2]
+    assert detector.distance(patches) == pytest.approx(expected.mean(axis=1), abs=1e-4)
+
+
+BAD = [
+    ("linear-classes", {"classes": ["good"]}, "labels"),
+    ("linear-classes", {"classes": ["good", "other"]}, "labels"),
+    ("linear-classes", {"labels": ["good"], "classes": ["good"]}, "labels"),
+    ("linear-classes", {"features": {"taps": ["f9"]}}, "features.taps"),
+    ("linear-classes", {"features": {"taps": ["f8", "f8"]}}, "features.taps"),
+    ("linear-classes", {"features": {"taps": ["f8"], "picture": 1}}, "features.picture"),
+    ("linear-classes", {"features": {"taps": ["f8"], "picture": True}}, "files"),
+    ("linear-classes", {"tensors": {"bias": np.zeros(4, np.float32)}}, "files"),
+    ("linear-classes", {"tensors": {"bias": np.full(3, np.nan, np.float32)}}, "files"),
+    ("linear-classes", {"tensors": {"bias": np.zeros(3, np.float64)}}, "files"),
+    ("linear-classes", {"tensors": {"more": np.zeros(3, np.float32)}}, "files"),
+    ("linear-classes", {"data": b"\x80\x04 not safetensors"}, "files"),
+    ("memory-bank", {"neighbours": 0}, "neighbours"),
+    ("memory-bank", {"features": {"taps": ["f8", "f16"], "grid": "f4"}}, "features.grid"),
+    ("memory-bank", {"calibration": {"weight": -1, "bias": 0}}, "calibration"),
+    ("memory-bank", {"tensors": {"bank": np.zeros((5000, 16), np.float16)}}, "files"),
+    ("gaussian", {"calibration": {"weight": True, "bias": 0}}, "calibration"),
+    ("gaussian", {"tensors": {"offset": np.zeros(19, np.float32)}}, "files"),
+    ("linear-segmentation", {"labels": ["one"]}, "files"),
+    ("gaussian", {"input": {"side": 64, "scale_max": 0.5}}, "input.scale_max"),
+]
+
+
+@pytest.mark.parametrize(("kind", "changes", "param"), BAD, ids=[str(i) for i in range(len(BAD))])
+def test_an_unfit_head_is_refused(
+    wide_trunk: SurfaceTrunk, write: Write, kind: str, changes: dict[str, Any], param: str
+) -> None:
+    with pytest.raises(InvalidRequest) as refused:
+        wide_trunk.load_head(write(kind, **changes))
+    assert refused.value.param == param
+
+
+def test_changed_weights_are_refused(wide_trunk: SurfaceTrunk, write: Write) -> None:
+    files = write("gaussian")
+    path = files.folder / "head.safetensors"
+    data = bytearray(path.read_bytes())
+    data[-1] ^= 1
+    path.write_bytes(data)
+    with pytest.raises(IntegrityError):
+        wide_trunk.load_head(files)
+
+
+def test_a_linear_head_costs_far_less_than_its_trunk(
+    wide_trunk: SurfaceTrunk, write: Write
+) -> None:
+    """CPU time, the best of many: what other processes do does not count."""
+    head = wide_trunk.load_head(write("linear-classes"))
+    random = np.random.default_rng(6)
+    taps = {
+        tap: random.normal(0, 1, (1, TAP_CHANNELS[tap], 224 // s, 224 // s)).astype(np.float32)
+        for tap, s in TAP_STRIDES.items()
+    }
+    canvas = random.normal(0, 1, (1, 3, 224, 224)).astype(np.float32)
+    place = [Window(0, 0, 224, 224, 224, 224)]
+    spent = []
+    for _ in range(30):
+        started = time.process_time()
+        head.answer(canvas, taps, place)
+        spent.append(time.process_time() - started)
+    assert min(spent) < 5e-3
