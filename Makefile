@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: up down status weights test check lint docs eval bench clean postgres
+.PHONY: up down status weights test check lint docs eval bench bench-variants clean postgres
 
 up: $(STAMP)
 	$(BIN)/xingyue up
@@ -46,6 +46,11 @@ ROUNDS ?= 3
 bench: $(STAMP) weights
 	PYTHONPATH=benchmarks $(BIN)/python -m xingyue_benchmarks run \
 	  --scenario $(SCENARIO) --seconds $(SECONDS) --rounds $(ROUNDS)
+
+# A thousand variants on one trunk, in process: make bench-variants SECONDS=10 ROUNDS=4
+bench-variants: $(STAMP) weights
+	PYTHONPATH=benchmarks $(BIN)/python -m xingyue_benchmarks.variants engine \
+	  --seconds $(SECONDS) --rounds $(ROUNDS)
 
 # A real PostgreSQL for the ledger's tests; where it can't be installed they are skipped.
 postgres:

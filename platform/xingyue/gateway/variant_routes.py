@@ -33,7 +33,8 @@ _LINK_S = 900
 
 
 class _Body(BaseModel):
-    model_config = ConfigDict(extra="forbid")
+    # A version is a number to people and a name to us: 2 and "2" are the same.
+    model_config = ConfigDict(extra="forbid", coerce_numbers_to_str=True)
 
 
 class PriceBody(_Body):
@@ -56,7 +57,7 @@ class GuardBody(_Body):
 
 
 class Rollout(_Body):
-    version: str
+    version: str | None = Field(default=None, description="Default: the latest.")
     percent: int = Field(description="0 to 100; 100 makes the version the stable one.")
     guard: GuardBody | None = Field(default=None, description="Limits of the automatic rollback.")
 

@@ -95,17 +95,18 @@ class VariantStore(VariantReader):
         self,
         tenant_id: str,
         variant_id: str,
-        version: str,
+        version: str | None,
         percent: int,
         *,
         guard: Guard | None = None,
         actor: str,
     ) -> Snapshot:
-        """See ``rules.plan_rollout``."""
+        """See ``rules.plan_rollout``; None: the latest version."""
         if guard is not None:
             rules.check_guard(guard)
         with begin_write(self._engine) as connection:
             row, variant = self._mine(connection, tenant_id, variant_id)
+            version = version or str(row.next_version - 1)
             self._version(connection, variant_id, version)
             route = rules.plan_rollout(variant.route, version, percent, guard)
             if percent:
