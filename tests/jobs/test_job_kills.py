@@ -105,6 +105,23 @@ def test_a_killed_worker_is_followed_by_one_that_finishes(world, stages, open_ru
     assert "The worker died; the job waits for another" in world.messages(job)
 
 
+def test_what_a_dead_worker_had_set_aside_is_there_for_the_next(world, stages, open_runner):
+    for name in ("a", "b"):
+        world.objects.put("tenant-other", f"parts/{name}.png", b"1")
+    world.ledger.top_up("other", 10 * 2_000, "a slice and no more")
+    job = world.create(tenant="other")
+    (stages / "hold-fitted").touch()
+    runner = open_runner()
+    _until(runner, (stages / "at-fitted").exists)
+    os.kill(_only_pid(runner), signal.SIGKILL)
+    (stages / "hold-fitted").unlink()
+    _until(runner, _ended(world, job))
+    done = world.store.find(job.id)
+    assert (done.status, done.error) == (JobStatus.SUCCEEDED, None)
+    balance = world.ledger.balance("other")
+    assert balance.available_micros == balance.cash_micros == (10 - done.compute_s) * 2_000
+
+
 def test_a_job_that_kills_its_workers_fails_in_words(world, stages, open_runner):
     job = world.create()
     (stages / "hold-validate").touch()

@@ -94,6 +94,11 @@ def test_after_a_worker_is_gone(status, attempt, counts, expected):
     assert (after.error is not None) == (after.status is JobStatus.FAILED)
 
 
+def test_what_is_being_published_is_brought_to_its_end():
+    job = replace(JOB, status=JobStatus.RUNNING, attempt=7, outcome={"x": 1})
+    assert rules.judge_loss(job).status is JobStatus.QUEUED
+
+
 @pytest.mark.parametrize(
     ("billed_s", "price", "budget", "expected"),
     [

@@ -81,11 +81,12 @@ class AfterLoss:
 
 def judge_loss(job: Job, *, counts: bool = True) -> AfterLoss:
     """``counts`` False: the worker was stopped on purpose, so the attempt is not held against
-    the job."""
+    the job. Nor is any once its outcome is written: its version may exist by then, so it must be
+    brought to its end."""
     if job.status.ended:
         return AfterLoss(None, job.attempt)
     attempt = job.attempt if counts else max(0, job.attempt - 1)
-    if attempt < ATTEMPTS_MAX:
+    if attempt < ATTEMPTS_MAX or job.outcome is not None:
         return AfterLoss(JobStatus.QUEUED, attempt)
     fault = JobFault(
         "worker_lost",
