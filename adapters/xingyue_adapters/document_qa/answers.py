@@ -14,12 +14,12 @@ import numpy as np
 from xingyue.contract import HeadRef, Infer, Stream, WorkItem
 from xingyue_adapters.document_qa.datasets import Form, Question, QuestionSet
 from xingyue_adapters.document_qa.retrieval import holds
-from xingyue_adapters.document_qa.stores import Ingested, search, write_store
+from xingyue_adapters.document_qa.stores import Ingested, result_of, search, write_store
 from xingyue_adapters.document_qa.text_metrics import exact, f1, share_of
 
 COLUMNS = (
-    "set", "asked", "answered", "F1", "EM", "F1 answered", "verbatim", "citation", "unanswerable",
-    "false answers", "first token p50", "p95", "CPU p50", "p95",
+    "set", "asked", "F1", "EM", "F1 answered", "verbatim", "citation", "first token p50", "p95",
+    "CPU p50", "p95", "judged", "answered", "false answers",
 )  # fmt: skip
 _FOLDS = 4
 _PASSAGES = 5
@@ -28,16 +28,17 @@ _QUOTE_SHARE = 0.5
 
 @dataclass(slots=True)
 class Answers:
-    """``scores``: F1 and EM of every answerable question, a refusal counts 0. ``first_s``: until
+    """``scores``: F1 and EM of the questions asked, a refusal counts 0. ``first_s``: until
     the first words, search included, by the clock and in CPU time of this process; with one thread
     the latter is what an idle core takes."""
 
-    answered: int = 0
     scores: list[tuple[float, float]] = field(default_factory=list)
     scores_answered: list[float] = field(default_factory=list)
     verbatim: list[bool] = field(default_factory=list)
     supported: list[bool] = field(default_factory=list)
     first_s: list[tuple[float, float]] = field(default_factory=list)
+    answered: list[bool] = field(default_factory=list)
+    """Of all questions of the set; and below, asked of a store without their document."""
     false_answers: list[bool] = field(default_factory=list)
 
     def metrics(self, name: str) -> dict[str, float]:
@@ -45,7 +46,7 @@ class Answers:
         return {
             f"{name}.f1": float(scores[:, 0].mean()),
             f"{name}.em": float(scores[:, 1].mean()),
-            f"{name}.answered": self.answered / len(self.scores),
+            f"{name}.answered": _mean(self.answered),
             f"{name}.citation_verbatim": _mean(self.verbatim),
             f"{name}.citation_precision": _mean(self.supported),
             f"{name}.false_answers": _mean(self.false_answers),
@@ -53,15 +54,21 @@ class Answers:
 
     def row(self, name: str) -> tuple[str, ...]:
         found = self.metrics(name)
-        shares = [found[f"{name}.{key}"] for key in ("answered", "f1", "em")]
-        more = [_mean(self.scores_answered), _mean(self.verbatim), _mean(self.supported)]
+        shares = [
+            found[f"{name}.f1"],
+            found[f"{name}.em"],
+            _mean(self.scores_answered),
+            _mean(self.verbatim),
+            _mean(self.supported),
+        ]
         return (
             name,
             str(len(self.scores)),
-            *(f"{share:.3f}" for share in (*shares, *more)),
-            str(len(self.false_answers)),
-            f"{_mean(self.false_answers):.3f}",
+            *(f"{share:.3f}" for share in shares),
             *(f"{s:.2f} s" for s in np.quantile(self.first_s, (0.5, 0.95), axis=0).T.ravel()),
+            str(len(self.answered)),
+            f"{_mean(self.answered):.3f}",
+            f"{_mean(self.false_answers):.3f}",
         )
 
 
@@ -70,7 +77,17 @@ class Asker:
     """The two parts of document QA, called as the gateway calls them."""
 
     embed: Infer
+    infer: Infer
     speak: Stream
+
+    def judge(self, stores: Sequence[HeadRef], questions: Sequence[str]) -> list[bool]:
+        """Whether each question would be answered from its store."""
+        verdicts = []
+        for store, question in zip(stores, questions, strict=True):
+            (found,) = search(self.embed, store, [question], _PASSAGES)
+            item = WorkItem("judge", None, {}, {"question": question, "passages": found})
+            verdicts.append(bool(result_of(self.infer([item])[0]).value["grounded"]))
+        return verdicts
 
     def ask(self, store: HeadRef, question: str) -> tuple[dict[str, Any], tuple[float, float]]:
         """The answer, and the seconds until its first words: by the clock, and of CPU."""
@@ -95,21 +112,20 @@ def measure(
     folder: Path,
     progress: Callable[[str, int, int], None],
 ) -> Answers:
-    """``limit`` answerable and ``limit`` unanswerable questions, drawn by a fixed seed."""
-    drawn = random.Random(0).sample(questions.questions, min(2 * limit, len(questions.questions)))
-    answerable, unanswerable = drawn[:limit], drawn[-limit:]
+    """``limit`` questions, drawn by a fixed seed, are answered; whether there is an answer is
+    judged for all, with their document in the store and without it."""
+    asked = questions.questions
     answers = Answers()
-    label, total = f"answers {questions.name}", len(answerable) + len(unanswerable)
-    for number, question in enumerate(answerable):
+    drawn = random.Random(0).sample(asked, min(limit, len(asked)))
+    for number, question in enumerate(drawn):
         value, first_s = asker.ask(store, question.text)
         _judge(answers, questions, question, value, documents)
         answers.first_s.append(first_s)
-        progress(label, number + 1, total)
-    folds = _without(documents, folder)
-    for number, question in enumerate(unanswerable):
-        value, _ = asker.ask(folds[str(question.document_id)], question.text)
-        answers.false_answers.append(bool(value["grounded"]))
-        progress(label, len(answerable) + number + 1, total)
+        progress(f"answers {questions.name}", number + 1, len(drawn))
+    without = _without(documents, folder)
+    texts = [question.text for question in asked]
+    answers.answered = asker.judge([store] * len(asked), texts)
+    answers.false_answers = asker.judge([without[str(q.document_id)] for q in asked], texts)
     return answers
 
 
@@ -142,7 +158,6 @@ def _judge(
         answers.scores.append((0.0, 0.0))
         return
     scores = _scores(question, value["content"], questions.is_chinese)
-    answers.answered += 1
     answers.scores.append(scores)
     answers.scores_answered.append(scores[0])
     answers.supported.append(_is_supported(question, citations, questions.is_chinese))

@@ -14,6 +14,7 @@ import random
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,6 +28,7 @@ from xingyue_adapters.document_qa.pharma_sets import pubmedqa
 from xingyue_adapters.document_qa.split import FIT
 from xingyue_models.documents.evidence import find_evidence
 from xingyue_models.documents.index import DocumentIndex, PassageColumn, merge_indexes
+from xingyue_models.documents.script import is_chinese
 from xingyue_models.documents.search import score, top
 from xingyue_models.language_model.answerability import features
 from xingyue_models.language_model.passages import Evidence, Found, FoundSentence, ranked_evidence
@@ -37,7 +39,9 @@ _PASSAGES = 5
 _HELD_BY = 3
 """The answer must be in so many of the best sentences: what the language model gets to see."""
 _FALSE_ANSWERS = 0.12
-"""The threshold lets so many of the hard unanswerable questions through, on average over sets."""
+"""A threshold lets so many of the hard unanswerable questions of a set through, in the worst set
+that it is for."""
+_HARD_MIN = 50
 _CLIP = 4.0
 
 
@@ -46,8 +50,10 @@ class Example:
     features: NDArray[np.float32]
     answerable: bool
     hard: bool
-    """Unanswerable, though the store holds what else there is of the article."""
+    """Unanswerable, though the store holds all else that there is, of the article too."""
     set_name: str
+    crosses: bool
+    """The question's language is not its set's."""
 
 
 def main() -> None:
@@ -82,7 +88,8 @@ def set_examples(questions: QuestionSet, encoder: Encoder) -> Iterator[Example]:
             for store, without, hard in asked:
                 found = find(stores[store], question.text, embedding, without)
                 held = store == own and without is None
-                if example := _example(questions.name, question, found, held, hard):
+                hardest = hard and len(groups) == 1
+                if example := _example(questions, question, found, held, hardest):
                     yield example
 
 
@@ -121,7 +128,11 @@ def find(
 
 
 def _example(
-    set_name: str, question: Question, found: tuple[Found, ...], held: bool, hard: bool
+    questions: QuestionSet,
+    question: Question,
+    found: tuple[Found, ...],
+    held: bool,
+    hard: bool,
 ) -> Example | None:
     """None where it cannot be said whether the sentences found answer the question."""
     ranked = ranked_evidence(found)
@@ -133,7 +144,8 @@ def _example(
         if not held or any(says):
             return None
         hard = False
-    return Example(features(question.text, found, ranked), seen, hard, set_name)
+    crosses = is_chinese(question.text) != questions.is_chinese
+    return Example(features(question.text, found, ranked), seen, hard, questions.name, crosses)
 
 
 def _answers(question: Question, evidence: Evidence) -> bool:
@@ -150,19 +162,26 @@ def fit(examples: list[Example]) -> dict[str, NDArray[np.float32]]:
     inputs = np.clip((table - mean) / scale, -_CLIP, _CLIP)
     model = LogisticRegression(C=0.3, max_iter=3000)
     held_out = cross_val_predict(model, inputs, truth, cv=5, method="predict_proba")[:, 1]
-    thresholds = [
-        float(np.quantile(held_out[hard], 1 - _FALSE_ANSWERS))
-        for name in sorted({e.set_name for e in examples})
-        if (hard := np.array([e.hard and e.set_name == name for e in examples])).any()
-    ]
     model.fit(inputs, truth)
     return {
         "mean": mean.astype(np.float32),
         "scale": scale.astype(np.float32),
         "weights": model.coef_[0].astype(np.float32),
         "bias": model.intercept_.astype(np.float32),
-        "threshold": np.array([np.mean(thresholds)], np.float32),
+        "threshold": np.array(
+            [_threshold(examples, held_out, c) for c in (False, True)], np.float32
+        ),
     }
+
+
+def _threshold(examples: list[Example], held_out: NDArray[Any], crosses: bool) -> float:
+    """Of the probability, for questions in their documents' language or not."""
+    limits = []
+    for name in sorted({e.set_name for e in examples if e.crosses is crosses}):
+        hard = np.array([e.hard and e.set_name == name and e.crosses is crosses for e in examples])
+        if hard.sum() >= _HARD_MIN:
+            limits.append(float(np.quantile(held_out[hard], 1 - _FALSE_ANSWERS)))
+    return max(limits)
 
 
 if __name__ == "__main__":

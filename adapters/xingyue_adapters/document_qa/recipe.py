@@ -37,7 +37,7 @@ class RetrievalRecipe:
 
 
 class DocumentQaRecipe:
-    """Retrieval on all questions; answers, citations and refusals on ``limit`` questions a set.
+    """Retrieval and refusals on all questions; answers and citations on ``limit`` questions a set.
 
     The entry's parts are ``embedding`` and ``assistant``, in this order.
     """
@@ -45,8 +45,8 @@ class DocumentQaRecipe:
     name = "document-qa"
 
     def evaluate(self, context: EvalContext) -> list[EvalTable]:
-        (embed, _), (_, speak) = context.infer.values(), context.stream.values()
-        asker = answers.Asker(embed, speak)
+        (embed, infer), (_, speak) = context.infer.values(), context.stream.values()
+        asker = answers.Asker(embed, infer, speak)
         limit = int(context.options.get("limit", _LIMIT))
         rows: list[tuple[str, ...]] = []
         metrics: dict[str, float] = {}
@@ -65,8 +65,9 @@ class DocumentQaRecipe:
                 rows.append(found.row(questions.name))
                 metrics |= found.metrics(questions.name)
         note = (
-            f"{limit} questions a set drawn by a fixed seed, and as many whose document is not in "
-            f"the store. A refusal counts 0 in F1 and EM. {_GMP_NOTE} {SPLIT_NOTE}"
+            f"At most {limit} questions a set, drawn by a fixed seed, are answered; a refusal "
+            "counts 0 in F1 and EM. Whether there is an answer is judged for all, with their "
+            f"document in the store and without it. {_GMP_NOTE} {SPLIT_NOTE}"
         )
         table = EvalTable("Answers", answers.COLUMNS, tuple(rows), metrics, note)
         return [_retrieval_table(stores), table]

@@ -32,8 +32,8 @@ _KINDS = (Asks.NUMBER, Asks.TIME, Asks.PERSON, Asks.PLACE, Asks.REASON)
 
 @dataclass(frozen=True, slots=True)
 class Answerability:
-    """``mean``, ``scale``, ``weights``: FEATURES; ``bias``, ``threshold``: 1 (of the probability
-    from which on a question is answered)."""
+    """``mean``, ``scale``, ``weights``: FEATURES; ``bias``: 1; ``threshold``: 2, the probability
+    from which on a question is answered, in its documents' language and across languages."""
 
     mean: NDArray[np.float32]
     scale: NDArray[np.float32]
@@ -52,7 +52,11 @@ class Answerability:
         return float(1 / (1 + np.exp(-logit)))
 
     def holds(self, question: str, passages: Sequence[Found]) -> bool:
-        return self.probability(question, passages) >= float(self.threshold[0])
+        ranked = ranked_evidence(tuple(passages))
+        if not ranked:
+            return False
+        threshold = self.threshold[int(_crosses(question, ranked[0]))]
+        return self.probability(question, passages) >= float(threshold)
 
 
 @lru_cache(maxsize=1)
@@ -71,7 +75,7 @@ def features(
     kind = asks(question)
     own = _setting(best.passage)
     everywhere = "\n".join(_setting(passage) for passage in passages)
-    crosses = float(is_chinese(question) != is_chinese(best.text))
+    crosses = float(_crosses(question, best))
     return np.array(
         [
             *(_logit(r) for r in relevance[:3]),
@@ -105,6 +109,10 @@ def features(
         ],
         np.float32,
     )
+
+
+def _crosses(question: str, best: Evidence) -> bool:
+    return is_chinese(question) != is_chinese(best.text)
 
 
 def _setting(passage: Found) -> str:

@@ -8,7 +8,7 @@ from xingyue.contract import RuntimeSpec, WeightResolver
 from xingyue.errors import InvalidRequest
 from xingyue_models.language_model.llama import LlamaServer
 from xingyue_models.language_model.options import SpeakerOptions
-from xingyue_models.language_model.requests import ANSWER, CHAT
+from xingyue_models.language_model.requests import ANSWER, CHAT, JUDGE
 from xingyue_models.language_model.trunk import SpeakerTrunk
 
 FAMILY = "language-model"
@@ -22,7 +22,7 @@ class LanguageModel:
     """
 
     name = FAMILY
-    ops = frozenset({CHAT, ANSWER})
+    ops = frozenset({CHAT, ANSWER, JUDGE})
 
     def load_trunk(self, weights: WeightResolver, runtime: RuntimeSpec) -> SpeakerTrunk:
         """``InvalidRequest`` if the runtime asks for what this family cannot do."""

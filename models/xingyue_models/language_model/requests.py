@@ -13,6 +13,8 @@ from xingyue_models.language_model.passages import Found
 
 CHAT = "chat"
 ANSWER = "answer"
+JUDGE = "judge"
+"""Whether a question would be answered: no model is run, and nothing is billed."""
 _ROLES = frozenset({"system", "user", "assistant"})
 _TOKENS_MAX = 512
 _TEMPERATURE = 0.3

@@ -14,10 +14,17 @@ from xingyue_models.language_model.answer import (
     plan_answer,
     supporting,
 )
+from xingyue_models.language_model.answerability import default_answerability
 from xingyue_models.language_model.llama import LlamaServer
 from xingyue_models.language_model.options import SpeakerOptions
 from xingyue_models.language_model.prompts import NOT_FOUND, span_messages
-from xingyue_models.language_model.requests import ANSWER, CHAT, AnswerRequest, ChatRequest
+from xingyue_models.language_model.requests import (
+    ANSWER,
+    CHAT,
+    JUDGE,
+    AnswerRequest,
+    ChatRequest,
+)
 
 
 class SpeakerTrunk:
@@ -65,6 +72,10 @@ class SpeakerTrunk:
 
     def _outcome(self, item: WorkItem) -> Outcome:
         try:
+            if item.op == JUDGE:
+                request = self._answer_request(item)
+                judge = default_answerability()
+                return WorkResult({"grounded": judge.holds(request.question, request.passages)}, 0)
             if item.op == ANSWER:
                 # One code path for both: what is streamed is what is answered whole.
                 *_, last = self._stream_answer(item)
@@ -83,15 +94,18 @@ class SpeakerTrunk:
     def _chat(self, item: WorkItem) -> ChatRequest:
         if item.op != CHAT:
             raise InvalidRequest(
-                f"a language model answers {CHAT} and {ANSWER}, not {item.op!r}", param="op"
+                f"a language model answers {CHAT}, {ANSWER} and {JUDGE}, not {item.op!r}",
+                param="op",
             )
         return ChatRequest.parse(
             item.params, self._options.system_prompt, self._options.context_tokens
         )
 
+    def _answer_request(self, item: WorkItem) -> AnswerRequest:
+        return AnswerRequest.parse(item.params, TOKENS_DEFAULT, self._options.context_tokens)
+
     def _stream_answer(self, item: WorkItem) -> Iterator[Chunk]:
-        request = AnswerRequest.parse(item.params, TOKENS_DEFAULT, self._options.context_tokens)
-        plan = plan_answer(request)
+        plan = plan_answer(self._answer_request(item))
         if plan.said is None:
             yield from self._word(plan)
             return

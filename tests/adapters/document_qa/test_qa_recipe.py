@@ -53,6 +53,10 @@ class Parts:
         yield Chunk(said, 1)
         yield Chunk("", 2, WorkResult(value, 2))
 
+    def judge(self, items: Sequence[WorkItem]) -> list[Any]:
+        finals = [list(self.speak(item))[-1].final for item in items]
+        return [WorkResult({"grounded": final.value["grounded"]}, 0) for final in finals if final]
+
     def _head(self, ref: HeadRef | None) -> Any:
         if ref is None:
             return None
@@ -64,7 +68,7 @@ class Parts:
 
     def context(self, data: Path, **options: Any) -> EvalContext:
         return EvalContext(
-            {"pharma-embedding": self.embed, "pharma-assistant": lambda items: []},
+            {"pharma-embedding": self.embed, "pharma-assistant": self.judge},
             {"pharma-embedding": self.speak, "pharma-assistant": self.speak},
             data,
             options,
@@ -97,6 +101,8 @@ def test_document_qa_is_judged_by_search_answers_and_refusals(data: Path) -> Non
     assert answers.metrics["cmrc2018-zh.citation_verbatim"] == 1.0
     assert answers.metrics["cmrc2018-zh.citation_precision"] == 1.0
     assert 0 < answers.metrics["cmrc2018-zh.f1"] < 1
+    assert answers.metrics["cmrc2018-zh.answered"] == 1.0
+    assert answers.metrics["cmrc2018-zh.false_answers"] < 1.0
     assert answers.rows[0][:2] == ("cmrc2018-zh", "4")
     assert len(answers.columns) == len(answers.rows[0])
 
