@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from xingyue.errors import InvalidRequest
 from xingyue_adapters.datasets import ImageSample, Needs
 from xingyue_adapters.metrics import cheapest_threshold
-from xingyue_adapters.surface_tuning import classify, one_class, segment
+from xingyue_adapters.surface_tuning import classify, one_class
 from xingyue_adapters.surface_tuning.export import HeadDraft
 from xingyue_adapters.surface_tuning.hyperparameters import Classification, OneClass, Segmentation
 from xingyue_adapters.surface_tuning.job import Task, Work
@@ -166,6 +166,9 @@ def one_class_method(task: Task, settings: OneClass) -> Work:
 
 
 def segmentation(task: Task, settings: Segmentation) -> Work:
+    # Imported here: it brings torch along, which no other method needs.
+    from xingyue_adapters.surface_tuning import segment
+
     samples = [*task.fitted, *task.held]
     labels = segment.labels_of(samples)
     seen = segment.window_views(task.runner, task.fitted, labels, settings, views=settings.views)
