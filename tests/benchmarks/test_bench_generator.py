@@ -13,6 +13,7 @@ import pytest
 from xingyue_benchmarks.generator import BROKEN, Generator, Plan
 
 SEEN: list[tuple[str, bytes]] = []
+PATHS: list[tuple[str, str | None]] = []
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -23,6 +24,7 @@ class _Handler(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         body = self.rfile.read(int(self.headers["content-length"]))
         SEEN.append((self.headers["x-request-id"], body))
+        PATHS.append((self.path, self.headers["authorization"]))
         if body == b"drop":
             self.close_connection = True
             return
@@ -40,6 +42,7 @@ class _Handler(BaseHTTPRequestHandler):
 @pytest.fixture
 def port() -> Iterator[int]:
     SEEN.clear()
+    PATHS.clear()
     server = ThreadingHTTPServer(("127.0.0.1", 0), _Handler)
     server.daemon_threads = True
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
@@ -103,3 +106,12 @@ def test_an_open_loop_counts_from_when_a_request_was_due(port: int, tmp_path: Pa
     assert shots.statuses == {200: 30}
     # The last is due 0.29 s after the first, however fast the answers are.
     assert 0.28 < shots.seconds < 3
+
+
+def test_targets_are_called_in_turn_with_headers_of_their_own(port: int, tmp_path: Path) -> None:
+    targets = tuple((f"/v/{number}", {"authorization": f"key-{number}"}) for number in range(3))
+    plan = _plan(port, tmp_path, b"ok", b"fine", requests_max=6)
+    shots = Generator(replace(plan, targets=targets, connections=1, rate_rps=None)).run()
+    assert len(shots.numbers) == 6
+    assert PATHS == 2 * [(f"/v/{number}", f"key-{number}") for number in range(3)]
+    assert [body for _, body in SEEN] == 3 * [b"ok", b"fine"]
