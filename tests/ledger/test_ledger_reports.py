@@ -108,6 +108,7 @@ def test_events_as_cloudevents(make_event):
                 "units": 1,
                 "cost_micros": 1200,
                 "currency": "CNY",
+                "price_id": None,
                 "key_id": "key_1",
                 "request_id": "req_1",
                 "gateway_id": "g1",

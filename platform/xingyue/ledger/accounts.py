@@ -2,6 +2,8 @@
 
     tenant:<id>:cash       never negative   what a tenant may spend
     tenant:<id>:held       never negative   set aside: leases of gateways and holds of streams
+    voucher:<id>:balance   never negative   what a compute voucher may still pay
+    voucher:<id>:held      never negative   set aside for calls in progress
     platform:revenue       never negative   what the operator has earned
     vendor:<id>:revenue    never negative   a model vendor's share
     provider:<id>:reward   never negative   a data provider's reward
@@ -37,6 +39,19 @@ def cash(tenant_id: str) -> str:
 
 def held(tenant_id: str) -> str:
     return f"tenant:{_party(tenant_id, 'tenant_id')}:held"
+
+
+def voucher_balance(voucher_id: str) -> str:
+    return f"voucher:{_party(voucher_id, 'voucher_id')}:balance"
+
+
+def voucher_held(voucher_id: str) -> str:
+    return f"voucher:{_party(voucher_id, 'voucher_id')}:held"
+
+
+def voucher_of(account: str) -> str | None:
+    """The id of the voucher whose account it is, or None."""
+    return account.split(":")[1] if account.startswith("voucher:") else None
 
 
 def vendor_revenue(vendor_id: str) -> str:

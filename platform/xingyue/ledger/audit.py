@@ -6,9 +6,18 @@ from dataclasses import dataclass
 
 from sqlalchemy import Connection, Engine, func, select
 
-from xingyue.ledger.accounts import held, is_funding
+from xingyue.ledger.accounts import held, is_funding, voucher_held
+from xingyue.ledger.demand import HoldTerms
 from xingyue.ledger.rules import HoldState, LeaseState
-from xingyue.ledger.tables import accounts, holds, leases, transfers, usage_events
+from xingyue.ledger.tables import (
+    accounts,
+    counters,
+    event_counters,
+    holds,
+    leases,
+    transfers,
+    usage_events,
+)
 from xingyue.storage.database import begin_read
 
 
@@ -34,6 +43,8 @@ def trial_balance(engine: Engine) -> TrialBalance:
         faults = [
             *_check_transfers(connection, balances),
             *_check_held(connection, balances),
+            *_check_vouchers_held(connection, balances),
+            *_check_counters(connection),
             *_check_charges(connection),
         ]
     for name, balance in balances.items():
@@ -69,12 +80,53 @@ def _check_held(connection: Connection, balances: dict[str, int]) -> list[str]:
         for row in connection.execute(query.group_by("tenant_id")):
             name = held(row[0])
             open_[name] = open_.get(name, 0) + int(row[1])
-    names = {name for name in balances if name.endswith(":held")} | set(open_)
+    return _differences("tenant:", balances, open_)
+
+
+def _check_vouchers_held(connection: Connection, balances: dict[str, int]) -> list[str]:
+    open_: dict[str, int] = {}
+    for terms in _pending_terms(connection):
+        for each in terms.slices:
+            name = voucher_held(each.voucher_id)
+            open_[name] = open_.get(name, 0) + each.available_micros
+    return _differences("voucher:", balances, open_)
+
+
+def _differences(kind: str, balances: dict[str, int], open_: dict[str, int]) -> list[str]:
+    names = {name for name in balances if name.startswith(kind) and name.endswith(":held")}
     return [
         f"{name} stands at {balances.get(name, 0)} but leases and holds are {open_.get(name, 0)}"
-        for name in sorted(names)
+        for name in sorted(names | set(open_))
         if balances.get(name, 0) != open_.get(name, 0)
     ]
+
+
+def _check_counters(connection: Connection) -> list[str]:
+    """A tier's counter is what events used of it and what running calls have set aside. (A
+    limit's may begin with the use of before.)"""
+    used = {
+        row[0]: int(row[1])
+        for row in connection.execute(
+            select(event_counters.c.counter, func.sum(event_counters.c.amount))
+            .where(event_counters.c.counter.like("tier:%"))
+            .group_by(event_counters.c.counter)
+        )
+    }
+    for terms in _pending_terms(connection):
+        for name, amount in terms.set_aside().items():
+            used[name] = used.get(name, 0) + amount
+    return [
+        f"counter {row.name} stands at {row.used} but {used.get(row.name, 0)} is used or set aside"
+        for row in connection.execute(select(counters).where(counters.c.name.like("tier:%")))
+        if row.used != used.get(row.name, 0)
+    ]
+
+
+def _pending_terms(connection: Connection) -> list[HoldTerms]:
+    rows = connection.scalars(
+        select(holds.c.terms).where(holds.c.state == HoldState.PENDING, holds.c.terms.is_not(None))
+    )
+    return [HoldTerms.load(text) for text in rows]
 
 
 def _check_charges(connection: Connection) -> list[str]:

@@ -45,6 +45,8 @@ class UsageEvent:
     kind: str = "call"
     """``call``, ``stream``, ``tune``, ...; ``reversal`` is the ledger's own."""
     shares: tuple[Share, ...] = ()
+    price_id: str | None = None
+    """The price that it was billed by: of the price book, or ``catalog:<micros>/<per>``."""
     id: str = field(default_factory=new_event_id)
 
 
@@ -77,6 +79,7 @@ def to_cloudevent(recorded: RecordedEvent, *, source: str) -> dict[str, Any]:
             "units": event.units,
             "cost_micros": event.cost_micros,
             "currency": "CNY",
+            "price_id": event.price_id,
             "key_id": event.key_id,
             "request_id": event.request_id,
             "gateway_id": recorded.gateway_id,

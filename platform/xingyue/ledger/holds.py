@@ -12,11 +12,14 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import ColumnElement, Row, insert, select, update
 
-from xingyue.ledger import accounts, claims
+from xingyue.ledger import accounts, claims, counters
+from xingyue.ledger.demand import HoldTerms
+from xingyue.ledger.events import UsageEvent
 from xingyue.ledger.journal import Journal
 from xingyue.ledger.operations import Reserve, Void, Voided
 from xingyue.ledger.rules import HoldState, LeaseState
 from xingyue.ledger.tables import holds, leases
+from xingyue.vouchers import rows as voucher_rows
 
 if TYPE_CHECKING:
     from xingyue.ledger.sessions import Session
@@ -83,6 +86,14 @@ def settle(journal: Journal, hold: Row[Any], cost_micros: int) -> int:
     return _end(journal, hold, HoldState.POSTED, spent_micros=cost_micros)
 
 
+def settle_secured(
+    journal: Journal, hold: Row[Any], terms: HoldTerms, event: UsageEvent, *, fee_micros: int
+) -> None:
+    """Likewise for one with terms: what the event and the fee left of them is free again."""
+    counters.record(journal, event.id, terms.counted(event.units, event.cost_micros))
+    _end_secured(journal, hold, HoldState.POSTED, terms, event, fee_micros)
+
+
 def void_session(journal: Journal, session_id: str) -> None:
     for hold in _pending(journal, holds.c.session_id == session_id):
         _end(journal, hold, HoldState.VOIDED)
@@ -116,6 +127,9 @@ def _pending(journal: Journal, condition: ColumnElement[bool]) -> Sequence[Row[A
 
 
 def _end(journal: Journal, hold: Row[Any], state: HoldState, *, spent_micros: int = 0) -> int:
+    if hold.terms is not None:
+        _end_secured(journal, hold, state, HoldTerms.load(hold.terms))
+        return 0
     journal.connection.execute(update(holds).where(holds.c.id == hold.id).values(state=state))
     rest = hold.amount_max_micros - spent_micros
     returned = journal.connection.execute(
@@ -127,3 +141,33 @@ def _end(journal: Journal, hold: Row[Any], state: HoldState, *, spent_micros: in
         return int(rest)
     journal.transfer(accounts.held(hold.tenant_id), accounts.cash(hold.tenant_id), rest, "release")
     return 0
+
+
+def _end_secured(
+    journal: Journal,
+    hold: Row[Any],
+    state: HoldState,
+    terms: HoldTerms,
+    event: UsageEvent | None = None,
+    fee_micros: int = 0,
+) -> None:
+    """Free what no event used, each part where it came from."""
+    journal.connection.execute(update(holds).where(holds.c.id == hold.id).values(state=state))
+    cost = event.cost_micros if event else 0
+    used = terms.counted(event.units, cost) if event else {}
+    counters.add(journal, {k: used.get(k, 0) - taken for k, taken in terms.set_aside().items()})
+    paid, cash_micros = terms.payers(cost)
+    voucher_rows.give_back(
+        journal,
+        (
+            (each.voucher_id, each.available_micros - part)
+            for each, (_, part) in zip(terms.slices, paid, strict=True)
+        ),
+        "release",
+    )
+    journal.transfer(
+        accounts.held(hold.tenant_id),
+        accounts.cash(hold.tenant_id),
+        terms.cash_set_aside_micros - cash_micros - fee_micros,
+        "release",
+    )

@@ -105,6 +105,10 @@ class Journal:
             }
         )
 
+    def has(self, reference: str) -> bool:
+        """Whether this transaction itself moved money under the reference."""
+        return any(row["reference"] == reference for row in self._transfers)
+
     def record(self, event: UsageEvent, gateway_id: str) -> int:
         """Append the event; its cursor."""
         self._event_seq += 1
@@ -123,6 +127,7 @@ class Journal:
                 "created_at": event.created_at,
                 "gateway_id": gateway_id,
                 "kind": event.kind,
+                "price_id": event.price_id,
             }
         )
         return self._event_seq

@@ -6,15 +6,14 @@ import asyncio
 
 from xingyue.clock import Clock
 from xingyue.errors import QuotaExhausted
+from xingyue.ledger import refusals
 from xingyue.ledger.gateway_session import GatewaySession, lost
 from xingyue.ledger.local import LocalLease
 from xingyue.ledger.operations import GiveBack, Grant, Granted, NotCovered, SessionLost
 from xingyue.ledger.writer import GroupCommitWriter
-from xingyue.units import format_cny
 
 _ATTEMPTS = 3
 _RECALL_POLL_S = 0.1
-_TOP_UP_RETRY_S = 60.0
 
 
 class LeaseKeeper:
@@ -110,6 +109,14 @@ class LeaseKeeper:
             finally:
                 lease.frozen = False
 
+    async def give_back_free(self, tenant_id: str) -> bool:
+        """Return what the tenant's lease has free here; whether there was any."""
+        lease = self._leases.get(tenant_id)
+        if lease is None or lease.id is None or lease.free_micros <= 0:
+            return False
+        await self.give_back(lease)
+        return True
+
     async def give_back_idle(self) -> None:
         now_s = self._clock.monotonic_s()
         for lease in list(self._leases.values()):
@@ -140,11 +147,4 @@ def _reset(lease: LocalLease) -> None:
 
 def _exhausted(lease: LocalLease, amount_micros: int, outcome: NotCovered) -> QuotaExhausted:
     available = outcome.cash_micros + max(lease.free_micros, 0)
-    busy = outcome.elsewhere_micros
-    return QuotaExhausted(
-        f"the balance does not cover this call: it may cost up to {format_cny(amount_micros)} and "
-        f"{format_cny(available)} is free"
-        + (f" ({format_cny(busy)} is set aside for calls in progress)" if busy else "")
-        + "; top up, or lower what the call may use",
-        retry_after_s=2.0 if busy else _TOP_UP_RETRY_S,
-    )
+    return refusals.not_covered(amount_micros, available, outcome.elsewhere_micros)

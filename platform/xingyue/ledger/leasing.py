@@ -54,7 +54,7 @@ def _grant(journal: Journal, session: Session, operation: Grant) -> Granted | No
     balance = journal.balance_micros(cash)
     amount = lease_grant_micros(balance, operation.shortfall_micros, operation.slice_micros)
     if amount is None:
-        return NotCovered(balance, _recall(journal, session, operation.tenant_id))
+        return NotCovered(balance, recall(journal, session.id, operation.tenant_id))
     journal.transfer(cash, accounts.held(operation.tenant_id), amount, "lease")
     row = _find(journal, session, operation.tenant_id)
     if row is None:
@@ -88,12 +88,12 @@ def _find(journal: Journal, session: Session, tenant_id: str) -> Row[Any] | None
     ).one_or_none()
 
 
-def _recall(journal: Journal, session: Session, tenant_id: str) -> int:
+def recall(journal: Journal, except_session: str | None, tenant_id: str) -> int:
     """Ask other gateways for what they don't use; how much that is at most."""
     others = (
         (leases.c.tenant_id == tenant_id)
         & (leases.c.state == LeaseState.ACTIVE)
-        & (leases.c.session_id != session.id)
+        & (leases.c.session_id != (except_session or ""))
     )
     unused = journal.connection.scalar(
         select(func.coalesce(func.sum(leases.c.amount_micros - leases.c.consumed_micros), 0)).where(

@@ -12,6 +12,8 @@ import secrets
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from xingyue.ledger.demand import Rate
+
 
 @dataclass(slots=True)
 class LocalLease:
@@ -59,6 +61,10 @@ class Hold:
     claim: str | None = None
     """Token of the idempotency key, if the call has one."""
     durable: bool = False
+    secured: bool = False
+    """The ledger weighed the call itself: only this hold can pay for it."""
+    rate: Rate | None = None
+    """What the call's units cost, where its price was fixed with the hold."""
     status: HoldStatus = HoldStatus.OPEN
     id: str = field(default_factory=lambda: f"hold_{secrets.token_hex(12)}")
 

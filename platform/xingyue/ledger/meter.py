@@ -20,8 +20,9 @@ import secrets
 from sqlalchemy.exc import SQLAlchemyError
 
 from xingyue.clock import Clock
-from xingyue.errors import Conflict, Internal, MeterUnavailable, QuotaExhausted, XingyueError
-from xingyue.ledger import rules
+from xingyue.errors import Internal, MeterUnavailable, QuotaExhausted, XingyueError
+from xingyue.ledger import refusals, rules
+from xingyue.ledger.demand import Demand
 from xingyue.ledger.events import UsageEvent
 from xingyue.ledger.gateway_session import GatewaySession, lost
 from xingyue.ledger.idempotency import Idempotency, PackedResponse, StoredResponse, pack
@@ -39,7 +40,8 @@ from xingyue.ledger.operations import (
     Void,
     Voided,
 )
-from xingyue.ledger.rules import ClaimVerdict, Refusal, Source
+from xingyue.ledger.rules import Refusal, Source
+from xingyue.ledger.securer import Securer
 from xingyue.ledger.store import Balance, LedgerStore
 from xingyue.ledger.writer import GroupCommitWriter
 
@@ -96,6 +98,15 @@ class Meter:
             idle_s=idle_s,
             recall_wait_s=recall_wait_s,
         )
+        self._securer = Securer(
+            self._writer,
+            self._session,
+            self._leases,
+            clock=clock,
+            hold_ttl_s=hold_ttl_s,
+            recall_wait_s=recall_wait_s,
+            abandon=self._abandon,
+        )
         self._owed: list[tuple[Void, Hold | None]] = []
         self._background: set[asyncio.Task[None]] = set()
         self._purged_at_s = clock.monotonic_s()
@@ -130,12 +141,15 @@ class Meter:
         amount_max_micros: int,
         *,
         idempotency: Idempotency | None = None,
+        demand: Demand | None = None,
     ) -> Hold | StoredResponse:
         """Set aside what a call may cost at most; 0 is fine. No database on the way while the
-        tenant's lease covers it and there is no idempotency key.
+        tenant's lease covers it and there is no idempotency key. With a ``demand`` the ledger
+        says what is set aside, whatever ``amount_max_micros`` is, and the hold bears its rate.
 
         A ``StoredResponse`` is the first answer to the same key: send it, charge nothing.
-        Raises ``QuotaExhausted``; ``Conflict`` (``idempotency_key_reused``,
+        Raises ``QuotaExhausted``; ``RateLimited`` (a demand's limit on units); ``Conflict``
+        (``idempotency_key_reused``,
         ``idempotency_in_progress``, ``idempotency_response_unavailable``); ``MeterUnavailable``.
         """
         rules.check_amount(amount_max_micros, param="amount_max_micros")
@@ -145,9 +159,13 @@ class Meter:
             if isinstance(claimed, StoredResponse):
                 return claimed
             claim = claimed
-        if amount_max_micros == 0:
+        if amount_max_micros == 0 and demand is None:
             return Hold(tenant_id, 0, None, None, claim)
         try:
+            if demand is not None:
+                hold = await self._securer.secure(demand)
+                hold.claim = claim
+                return hold
             lease = await self._leases.cover(tenant_id, amount_max_micros)
         except BaseException:
             if claim is not None:
@@ -173,11 +191,11 @@ class Meter:
                 case SessionLost():
                     self._session.lose(session_id)
                 case Replay(response=None):
-                    raise _conflict("idempotency_response_unavailable")
+                    raise refusals.conflict("idempotency_response_unavailable")
                 case Replay(response=StoredResponse() as response):
                     return response
                 case ClaimRefused(verdict=verdict):
-                    raise _conflict(verdict.value)
+                    raise refusals.conflict(verdict.value)
         raise lost(self._session)
 
     async def post(
@@ -201,7 +219,7 @@ class Meter:
             raise
         outcome = await self._submit_post(hold, event, packed)
         if isinstance(outcome, Refusal):
-            raise _refused(outcome, hold, event)
+            raise refusals.refused(outcome, hold, event)
 
     async def _prepare(
         self, hold: Hold, event: UsageEvent, response: StoredResponse | None
@@ -227,6 +245,7 @@ class Meter:
                 hold_id=hold.id if hold.durable else None,
                 claim=hold.claim,
                 response=packed,
+                secured=hold.secured,
             )
         )
 
@@ -352,35 +371,3 @@ class Meter:
         task = asyncio.get_running_loop().create_task(work)
         self._background.add(task)
         task.add_done_callback(self._background.discard)
-
-
-def _conflict(code: str) -> Conflict:
-    remedies = {
-        ClaimVerdict.KEY_REUSED.value: "this Idempotency-Key was used before for another request; "
-        "use a new key for a new request, and the same body for a retry",
-        ClaimVerdict.IN_PROGRESS.value: "a request with this Idempotency-Key is still running; "
-        "wait and retry with the same key to get its answer",
-        "idempotency_response_unavailable": "the request with this Idempotency-Key was completed "
-        "and billed once, but its answer was too large or a stream and was not kept; use a new key "
-        "to run it again",
-    }
-    return Conflict(remedies[code], code=code, param="Idempotency-Key")
-
-
-def _refused(refusal: Refusal, hold: Hold, event: UsageEvent) -> XingyueError:
-    match refusal:
-        case Refusal.CLAIM_LOST:
-            return _conflict(ClaimVerdict.IN_PROGRESS.value)
-        case Refusal.NOT_COVERED:
-            return QuotaExhausted(
-                "the balance no longer covers this call, so it was not answered and not billed; "
-                "top up and try again",
-                retry_after_s=2.0,
-            )
-        case Refusal.COST_EXCEEDS_HOLD:
-            detail = f"cost {event.cost_micros} is above the {hold.amount_max_micros} admitted"
-        case Refusal.EVENT_ID_REUSED:
-            detail = f"event id {event.id} was already used for another event"
-        case Refusal.HOLD_SETTLED:
-            detail = f"hold {hold.id} was already settled"
-    return Internal(f"usage was not recorded: {detail}", code=refusal.value)

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Generic, TypeVar
 
+from xingyue.ledger.demand import Cap, Demand, HoldTerms
 from xingyue.ledger.events import UsageEvent
 from xingyue.ledger.idempotency import Idempotency, PackedResponse, StoredResponse
 from xingyue.ledger.rules import ClaimVerdict, Refusal, Source
@@ -110,7 +111,9 @@ class Granted:
 class NotCovered:
     cash_micros: int
     elsewhere_micros: int
-    """Unused in leases of other gateways, now recalled."""
+    """Unused in leases, now recalled: of other gateways, or of all for a ``Secure``."""
+    needed_micros: int = 0
+    """Of cash, where the caller can't know it: what vouchers leave of a ``Secure``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,6 +156,31 @@ class Reserve(Operation[bool]):
 
 
 @dataclass(frozen=True, slots=True)
+class Secured:
+    terms: HoldTerms
+
+
+@dataclass(frozen=True, slots=True)
+class CapReached:
+    cap: Cap
+    used: int
+    """By calls that ended and calls in progress."""
+    needed: int
+    pending: int
+    """The part of ``used`` that calls in progress have set aside and may not use."""
+
+
+@dataclass(frozen=True, slots=True)
+class Secure(Operation[Secured | NotCovered | CapReached | SessionLost]):
+    """Set aside what a call may use of vouchers, a month's units and limits, and of cash for the
+    rest, in a durable hold."""
+
+    hold_id: str
+    demand: Demand
+    ttl_s: float
+
+
+@dataclass(frozen=True, slots=True)
 class Posted:
     source: Source
     lease_refund_micros: int = 0
@@ -170,6 +198,8 @@ class Post(Operation[Posted | Refusal]):
     """Of a durable hold."""
     claim: str | None = None
     response: PackedResponse | None = None
+    secured: bool = False
+    """Its hold is a ``Secure``'s."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,18 +13,30 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Row, bindparam, select
 
-from xingyue.ledger import accounts, claims, holds, leasing
-from xingyue.ledger.events import UsageEvent
+from xingyue.ledger import accounts, claims, counters, holds, leasing, securing
+from xingyue.ledger.demand import HoldTerms
+from xingyue.ledger.events import UsageEvent, new_event_id
 from xingyue.ledger.idempotency import PackedResponse
 from xingyue.ledger.journal import Journal
 from xingyue.ledger.operations import Post, Posted, Reverse
-from xingyue.ledger.rules import HoldState, PostFacts, PostPlan, Refusal, Source, plan_posting
+from xingyue.ledger.rules import (
+    HoldState,
+    PostFacts,
+    PostPlan,
+    Refusal,
+    Source,
+    match_up,
+    plan_posting,
+)
 from xingyue.ledger.tables import transfers, usage_events
+from xingyue.vouchers import rows as voucher_rows
 
 if TYPE_CHECKING:
     from xingyue.ledger.sessions import Session
 
 REVERSAL = "reversal"
+PLAN_FEE = "plan"
+"""Kind of the usage event of a month's fee."""
 
 _EVENTS = select(usage_events).where(usage_events.c.id.in_(bindparam("ids", expanding=True)))
 
@@ -52,6 +64,7 @@ class _View:
             claim_alive=post.claim is None or post.claim in self._claims,
             hold=self._hold_states.get(post.hold_id) if post.hold_id else None,
             lease_room_micros=room,
+            secured=post.secured,
             # Cash pays only where the lease does not; most groups never read it.
             cash_micros=(
                 0
@@ -99,6 +112,9 @@ def post_all(
 def _write(journal: Journal, session: Session, post: Post, plan: PostPlan, view: _View) -> int:
     event = post.event
     journal.record(event, session.gateway_id)
+    if post.secured and post.hold_id is not None:
+        _write_secured(journal, session, event, view.holds[post.hold_id])
+        return 0
     if event.cost_micros:
         tenant = event.tenant_id
         payer = accounts.cash(tenant) if plan.source is Source.CASH else accounts.held(tenant)
@@ -112,12 +128,50 @@ def _write(journal: Journal, session: Session, post: Post, plan: PostPlan, view:
     return 0
 
 
+def _write_secured(journal: Journal, session: Session, event: UsageEvent, hold: Row[Any]) -> None:
+    """Vouchers pay first, cash the rest, and the month's fee where it is due."""
+    terms = HoldTerms.load(hold.terms)
+    paid, cash_micros = terms.payers(event.cost_micros)
+    tenant_held = accounts.held(event.tenant_id)
+    payers = [(accounts.voucher_held(name), amount) for name, amount in paid]
+    rest = event.cost_micros - sum(share.amount_micros for share in event.shares)
+    earners = [(share.account, share.amount_micros) for share in event.shares]
+    for debit, credit, amount in match_up(
+        [*payers, (tenant_held, cash_micros)], [*earners, (accounts.PLATFORM_REVENUE, rest)]
+    ):
+        journal.transfer(debit, credit, amount, "charge", event_id=event.id)
+    fee_micros = 0
+    if terms.fee is not None and not securing.fee_paid(journal, terms.fee):
+        fee_micros = terms.fee.amount_micros
+        fee_event = replace(
+            event,
+            unit="month",
+            units=1,
+            cost_micros=fee_micros,
+            created_at=journal.now,
+            kind=PLAN_FEE,
+            shares=(),
+            id=new_event_id(),
+        )
+        journal.record(fee_event, session.gateway_id)
+        journal.transfer(
+            tenant_held,
+            accounts.PLATFORM_REVENUE,
+            fee_micros,
+            "charge",
+            event_id=fee_event.id,
+            reference=terms.fee.reference,
+        )
+    holds.settle_secured(journal, hold, terms, event, fee_micros=fee_micros)
+
+
 def reverse_all(journal: Journal, session: Session, operations: Sequence[Reverse]) -> list[bool]:
     return [_reverse(journal, session, operation.event_id) for operation in operations]
 
 
 def _reverse(journal: Journal, session: Session, event_id: str) -> bool:
-    """The opposite event and the opposite transfers, back into the tenant's cash."""
+    """The opposite event and the opposite transfers, back into the vouchers and the tenant's cash
+    that paid. A month's fee that was charged beside it stays: the month has begun."""
     reversal_id = f"rev_{event_id}"
     found = _load_events(journal, (event_id, reversal_id))
     if event_id not in found or reversal_id in found:
@@ -134,24 +188,29 @@ def _reverse(journal: Journal, session: Session, event_id: str) -> bool:
         request_id=row.request_id,
         created_at=journal.now,
         kind=REVERSAL,
+        price_id=row.price_id,
         id=reversal_id,
     )
     journal.record(
         replace(event, units=-event.units, cost_micros=-event.cost_micros), session.gateway_id
     )
     charges = journal.connection.execute(
-        select(transfers.c.credit, transfers.c.amount_micros).where(
+        select(transfers.c.debit, transfers.c.credit, transfers.c.amount_micros).where(
             transfers.c.event_id == event_id, transfers.c.kind == "charge"
         )
     ).all()
     for charge in charges:
+        voucher_id = accounts.voucher_of(charge.debit)
         journal.transfer(
             charge.credit,
-            accounts.cash(row.tenant_id),
+            accounts.voucher_balance(voucher_id) if voucher_id else accounts.cash(row.tenant_id),
             charge.amount_micros,
             REVERSAL,
             event_id=reversal_id,
         )
+        if voucher_id is not None:
+            voucher_rows.sweep_ended(journal, [voucher_id])
+    counters.give_back_event(journal, event_id)
     claims.release_event(journal, event_id, row.tenant_id)
     return True
 

@@ -17,6 +17,7 @@ from xingyue.errors import InvalidRequest
 from xingyue.ledger import accounts
 from xingyue.ledger.accounts import FundingSource
 from xingyue.ledger.events import RecordedEvent, UsageEvent
+from xingyue.ledger.payments import Payment, payments
 from xingyue.ledger.tables import accounts as balances
 from xingyue.ledger.tables import transfers, usage_events
 from xingyue.storage.database import begin_read, from_epoch_micros
@@ -153,6 +154,7 @@ class LedgerReports:
                         request_id=row.request_id,
                         created_at=row.created_at,
                         kind=row.kind,
+                        price_id=row.price_id,
                         id=row.id,
                     ),
                 )
@@ -176,6 +178,17 @@ class LedgerReports:
                 )
                 for row in connection.execute(query.order_by(transfers.c.id.desc()))
             ]
+
+    def payments_of(self, tenant_id: str, month: str) -> list[Payment]:
+        """By whom each event of a month (``yyyy-mm``) was paid, in the order of the books."""
+        start, end = month_bounds(month)
+        with begin_read(self._engine) as connection:
+            return payments(
+                connection,
+                usage_events.c.tenant_id == tenant_id,
+                transfers.c.created_at >= start,
+                transfers.c.created_at < end,
+            )
 
     def statement(self, tenant_id: str, month: str) -> Statement:
         """``month`` as ``yyyy-mm``. Money by when the ledger booked it, lines by when the calls

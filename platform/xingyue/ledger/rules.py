@@ -9,7 +9,7 @@ Every operation is checked in one order, and the first refusal wins:
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -61,6 +61,8 @@ class Refusal(StrEnum):
     """The idempotency key was taken over by another gateway, which thought this one dead."""
     HOLD_SETTLED = "hold_settled"
     """The hold was already posted or voided."""
+    HOLD_EXPIRED = "hold_expired"
+    """What the ledger had set aside for it, units of a plan or vouchers, was freed meanwhile."""
     COST_EXCEEDS_HOLD = "cost_exceeds_hold"
     NOT_COVERED = "not_covered"
     """The lease was reclaimed and the cash does not cover the cost."""
@@ -87,6 +89,8 @@ class PostFacts:
     lease_room_micros: int | None
     """Amount minus consumed of the gateway's own active lease; None if it has none."""
     cash_micros: int
+    secured: bool = False
+    """Its cost rests on what its hold has set aside, so nothing else can pay for it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +111,8 @@ def plan_posting(cost_micros: int, amount_max_micros: int, facts: PostFacts) -> 
         return Refusal.CLAIM_LOST
     if facts.hold in (HoldState.POSTED, HoldState.VOIDED):
         return Refusal.HOLD_SETTLED
+    if facts.secured and facts.hold is not HoldState.PENDING:
+        return Refusal.HOLD_EXPIRED
     if cost_micros > amount_max_micros:
         return Refusal.COST_EXCEEDS_HOLD
     if facts.hold is HoldState.PENDING:
@@ -177,6 +183,27 @@ def split_by_bps(cost_micros: int, bps_by_account: Mapping[str, int]) -> tuple[S
     return tuple(share for share in shares if share.amount_micros > 0)
 
 
+def match_up(
+    payers: Sequence[tuple[str, int]], earners: Sequence[tuple[str, int]]
+) -> list[tuple[str, str, int]]:
+    """(payer, earner, amount) such that each pays and gets exactly its own: the first payers pay
+    the first earners. The two sums must be equal."""
+    if sum(amount for _, amount in payers) != sum(amount for _, amount in earners):
+        raise Internal("a bill's payers and earners do not add up", code="usage_malformed")
+    owed = [(earner, amount) for earner, amount in earners if amount]
+    moves = []
+    for payer, left in payers:
+        while left:
+            earner, amount = owed[0]
+            moved = min(left, amount)
+            moves.append((payer, earner, moved))
+            left -= moved
+            owed[0] = (earner, amount - moved)
+            if not owed[0][1]:
+                owed.pop(0)
+    return moves
+
+
 def check_amount(amount_micros: int, *, param: str, minimum: int = 0) -> None:
     """InvalidRequest unless a whole number of micros within [minimum, AMOUNT_MAX_MICROS]."""
     if isinstance(amount_micros, bool) or not isinstance(amount_micros, int):
@@ -200,6 +227,7 @@ _TEXT_MAX = {
     "unit": 32,
     "request_id": 128,
     "kind": 32,
+    "price_id": 96,
 }
 
 
@@ -208,6 +236,8 @@ def check_event(event: UsageEvent) -> None:
     and a bill must never rest on a guess."""
     for name, length_max in _TEXT_MAX.items():
         value = getattr(event, name)
+        if name == "price_id" and value is None:
+            continue
         if not isinstance(value, str) or not 0 < len(value) <= length_max or "\0" in value:
             raise _malformed(name, f"must be 1 to {length_max} characters, got {value!r}")
     for name in ("units", "cost_micros"):

@@ -15,7 +15,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from xingyue.clock import Clock, SystemClock
 from xingyue.errors import Conflict, InvalidRequest
-from xingyue.ledger import accounts, claims, holds, leasing, posting, rules
+from xingyue.ledger import accounts, claims, holds, leasing, posting, rules, securing
 from xingyue.ledger import sessions as session_rules
 from xingyue.ledger.accounts import FundingSource
 from xingyue.ledger.journal import Journal
@@ -31,6 +31,7 @@ from xingyue.ledger.operations import (
     Post,
     Reserve,
     Reverse,
+    Secure,
     Void,
 )
 from xingyue.ledger.sessions import Session
@@ -48,6 +49,7 @@ _PHASES: tuple[tuple[type[Operation[Any]], Handler], ...] = (
     (Reverse, posting.reverse_all),
     (Void, holds.void_all),
     (Reserve, holds.reserve_all),
+    (Secure, securing.secure_all),
     (Grant, leasing.grant_all),
     (GiveBack, leasing.give_back_all),
     (CloseSession, session_rules.close_sessions),

@@ -8,6 +8,7 @@ from xingyue.errors import Forbidden, InvalidRequest, Unauthenticated
 from xingyue.tenants.tenant import Principal, Scope, Tenant, TenantStatus
 
 _TENANT_ID = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,46}[a-z0-9])?")
+_GROUP = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 NAME_MAX_CHARS = 128
 
 
@@ -48,6 +49,10 @@ def check_tenant(tenant: Tenant) -> None:
             param="id",
         )
     check_name(tenant.name)
+    if tenant.group is not None and not _GROUP.fullmatch(tenant.group):
+        raise InvalidRequest(
+            f"group {tenant.group!r} must be 1 to 64 of a-z, 0-9, '.', '_' and '-'", param="group"
+        )
     for field in ("rate_limit_requests", "concurrency_max"):
         value = getattr(tenant, field)
         if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= 10**9:

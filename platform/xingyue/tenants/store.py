@@ -29,6 +29,7 @@ from xingyue.errors import Conflict, InvalidRequest, NotFound
 from xingyue.storage.database import UtcDateTime, begin_read, begin_write, insert_ignore, metadata
 from xingyue.tenants import rules
 from xingyue.tenants.keys import check_given_secret, hash_secret, new_secret, shown_prefix
+from xingyue.tenants.limits import NONE, Limits, dump, load
 from xingyue.tenants.tenant import ApiKey, Principal, Scope, Tenant, TenantStatus
 
 tenants = Table(
@@ -61,7 +62,15 @@ api_keys = Table(
 )
 
 _CHANGEABLE = frozenset(
-    {"name", "status", "rate_limit_requests", "concurrency_max", "allow_noncommercial"}
+    {
+        "name",
+        "status",
+        "rate_limit_requests",
+        "concurrency_max",
+        "allow_noncommercial",
+        "group",
+        "limits",
+    }
 )
 
 
@@ -74,7 +83,8 @@ class TenantStore:
 
     def ensure_tenant(self, tenant_id: str, name: str, **limits: Any) -> Tenant:
         """The tenant of that id, made if there is none; one that is there is left as it is.
-        ``limits``: ``rate_limit_requests``, ``concurrency_max``, ``allow_noncommercial``."""
+        ``limits``: ``rate_limit_requests``, ``concurrency_max``, ``allow_noncommercial``,
+        ``group``, ``limits``."""
         tenant = Tenant(tenant_id, name, self._clock.now(), **_known(limits))
         rules.check_tenant(tenant)
         with begin_write(self._engine) as connection:
@@ -87,6 +97,8 @@ class TenantStore:
                     rate_limit_requests=tenant.rate_limit_requests,
                     concurrency_max=tenant.concurrency_max,
                     allow_noncommercial=tenant.allow_noncommercial,
+                    group_id=tenant.group,
+                    limits=dump(tenant.limits),
                 )
             )
             return _tenant(
@@ -106,6 +118,8 @@ class TenantStore:
         tenant = Tenant(id=tenant_id, created_at=current.created_at, **fields)
         rules.check_tenant(tenant)
         with begin_write(self._engine) as connection:
+            fields["group_id"] = fields.pop("group")
+            fields["limits"] = dump(tenant.limits)
             connection.execute(update(tenants).where(tenants.c.id == tenant_id).values(**fields))
         return tenant
 
@@ -129,10 +143,11 @@ class TenantStore:
         name: str,
         scopes: Iterable[Scope | str],
         models: Iterable[str] | None = None,
+        limits: Limits = NONE,
     ) -> tuple[ApiKey, str]:
         """A new key and its secret, which can't be read again."""
         secret = new_secret()
-        return self._insert_key(tenant_id, secret, name, scopes, models), secret
+        return self._insert_key(tenant_id, secret, name, scopes, models, limits), secret
 
     def import_key(
         self,
@@ -166,6 +181,7 @@ class TenantStore:
         name: str,
         scopes: Iterable[Scope | str],
         models: Iterable[str] | None,
+        limits: Limits = NONE,
     ) -> ApiKey:
         rules.check_name(name)
         self.get_tenant(tenant_id)
@@ -177,6 +193,7 @@ class TenantStore:
             scopes=_scopes(scopes),
             models=None if models is None else frozenset(models),
             created_at=self._clock.now(),
+            limits=limits,
         )
         with begin_write(self._engine) as connection:
             connection.execute(
@@ -188,10 +205,21 @@ class TenantStore:
                     hash=hash_secret(secret),
                     scopes=" ".join(sorted(key.scopes)),
                     models=None if key.models is None else json.dumps(sorted(key.models)),
+                    limits=dump(limits),
                     created_at=key.created_at,
                 )
             )
         return key
+
+    def limit_key(self, key_id: str, limits: Limits, *, tenant_id: str) -> ApiKey:
+        """Set a key's limits anew. Gateways see it within their cache's time."""
+        mine = (api_keys.c.id == key_id) & (api_keys.c.tenant_id == tenant_id)
+        with begin_write(self._engine) as connection:
+            connection.execute(update(api_keys).where(mine).values(limits=dump(limits)))
+            row = connection.execute(select(api_keys).where(mine)).one_or_none()
+        if row is None:
+            raise NotFound(f"there is no key {key_id!r}", param="key_id")
+        return _key(row)
 
     def revoke_key(self, key_id: str, *, tenant_id: str | None = None) -> ApiKey:
         """Revoke for good; doing it again changes nothing. With ``tenant_id``, only that tenant's
@@ -262,6 +290,8 @@ def _tenant(row: Row[Any]) -> Tenant:
         rate_limit_requests=row.rate_limit_requests,
         concurrency_max=row.concurrency_max,
         allow_noncommercial=row.allow_noncommercial,
+        group=row.group_id,
+        limits=load(row.limits),
     )
 
 
@@ -276,4 +306,5 @@ def _key(row: Row[Any]) -> ApiKey:
         models=None if row.models is None else frozenset(json.loads(row.models)),
         created_at=created_at,
         revoked_at=row.revoked_at,
+        limits=load(row.limits),
     )

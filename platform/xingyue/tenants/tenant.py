@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
+from xingyue.tenants.limits import NONE, Limits
+
 
 class TenantStatus(StrEnum):
     ACTIVE = "active"
@@ -38,6 +40,10 @@ class Tenant:
     """Calls in progress at once."""
     allow_noncommercial: bool = False
     """May call models whose licence forbids commercial use (research, evaluation)."""
+    group: str | None = None
+    """The group of companies that it is part of: vendor and buyer of one are affiliated."""
+    limits: Limits = NONE
+    """Of spend, and per model, beside the two above."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +60,7 @@ class ApiKey:
     """Model ids it may call; None for all."""
     created_at: datetime
     revoked_at: datetime | None = None
+    limits: Limits = NONE
 
 
 @dataclass(frozen=True, slots=True)

@@ -48,6 +48,8 @@ class NewVoucher:
     contract: str | None = None
     """Number of the contract that it was granted for, as the evidence of its use asks for."""
     batch: str | None = None
+    starts_now: bool = False
+    """``valid_from`` is the moment of the issue and nothing agreed: sent again, it may differ."""
 
 
 @dataclass(frozen=True, slots=True)
