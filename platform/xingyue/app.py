@@ -31,9 +31,13 @@ from xingyue.jobs.store import JobStore
 from xingyue.ledger.meter import Meter
 from xingyue.ledger.reports import LedgerReports
 from xingyue.maintenance import every
+from xingyue.outbox import assembly as outbox_assembly
+from xingyue.pricing.store import PriceBook
+from xingyue.pricing.terms import TermsDirectory
 from xingyue.resolution import Resolver
 from xingyue.serving.local import LocalServing
 from xingyue.settings import Settings
+from xingyue.statements.press import PdfPress
 from xingyue.storage.database import create_schema, open_engine
 from xingyue.storage.identities import Identities
 from xingyue.storage.objects import ObjectStore
@@ -43,6 +47,7 @@ from xingyue.tenants.directory import TenantDirectory
 from xingyue.tenants.rate_limit import TenantLimiter
 from xingyue.tenants.store import TenantStore
 from xingyue.variants import assembly as variants_assembly
+from xingyue.vouchers.store import VoucherStore
 
 
 def needed_weights(catalog: Catalog) -> list[str]:
@@ -77,12 +82,21 @@ async def open_services(
     variants = variants_assembly.assemble(engine, settings.home / "keys", clock=clock)
     inference = Inference(catalog, trunks, variants.recorder)
     indexer = TrunkIndexer(inference, *_embedding(catalog))
+    webhooks = outbox_assembly.assemble(
+        engine,
+        clock=clock,
+        host=settings.host,
+        private=settings.webhook_private,
+        timeout_s=settings.webhook_timeout_s,
+    )
     limits = Limits(file_max_bytes=settings.body_max_bytes)
     files = assemble(engine, objects, settings.s3_bucket, indexer, clock=clock, limits=limits)
     create_schema(engine)
     objects.ensure_bucket(settings.s3_bucket)
     tenants = TenantStore(engine, clock=clock)
     ledger = MeasuredLedger(engine, clock=clock)
+    prices, vouchers = PriceBook(engine, clock=clock), VoucherStore(engine, clock=clock)
+    terms = TermsDirectory(prices, vouchers, clock=clock)
     meter = Meter(
         ledger,
         gateway_id=f"gw-{secrets.token_hex(6)}",
@@ -92,7 +106,12 @@ async def open_services(
     )
     await meter.start()
     try:
-        async with every(60.0, files.maintain), variants.running():
+        async with (
+            every(60.0, files.maintain),
+            every(60.0, terms.maintain),
+            variants.running(),
+            webhooks.running(),
+        ):
             yield Services(
                 settings=settings,
                 catalog=catalog,
@@ -104,6 +123,11 @@ async def open_services(
                 ledger=ledger,
                 reports=LedgerReports(engine),
                 meter=meter,
+                terms=terms,
+                prices=prices,
+                vouchers=vouchers,
+                press=PdfPress(),
+                webhooks=webhooks,
                 objects=objects,
                 storage_access=_tenant_access(settings, objects, access),
                 files=files,

@@ -25,7 +25,12 @@ def test_account(used):
     account = get(used, "/v1/account").json()
     assert account["tenant"] == {"id": "a", "name": "a", "status": "active"}
     assert account["balance"]["available_micros"] == 100_000_000 - 3 * 1200
-    assert account["limits"] == {"requests_per_minute": 6000, "concurrency_max": 64}
+    assert account["limits"] == {
+        "requests_per_minute": 6000,
+        "concurrency_max": 64,
+        "tenant": {},
+        "key": {},
+    }
     assert get(used, "/v1/account", "b").json()["balance"]["available_micros"] == 100_000_000
 
 

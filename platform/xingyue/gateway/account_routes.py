@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
 from fastapi import APIRouter, Query
@@ -13,8 +13,11 @@ from starlette.responses import JSONResponse, Response
 from xingyue.errors import InvalidRequest
 from xingyue.gateway.auth import Caller
 from xingyue.gateway.services import services_of
+from xingyue.gateway.times import parse_time
+from xingyue.gateway.voucher_views import voucher_row
 from xingyue.ledger.events import to_cloudevents_batch
 from xingyue.ledger.reports import UsageRow
+from xingyue.tenants.limits import to_json
 
 router = APIRouter(tags=["account"])
 
@@ -25,6 +28,7 @@ async def account(request: Request, principal: Caller) -> dict[str, Any]:
     services = services_of(request)
     balance = await services.meter.balance(tenant.id)
     earned = await asyncio.to_thread(services.reports.earned_micros, tenant.id)
+    held = await asyncio.to_thread(services.vouchers.find, tenant_id=tenant.id)
     return {
         "tenant": {"id": tenant.id, "name": tenant.name, "status": tenant.status.value},
         "balance": {
@@ -34,10 +38,12 @@ async def account(request: Request, principal: Caller) -> dict[str, Any]:
             "currency": "CNY",
         },
         "earnings_micros": earned,
-        "vouchers": [],
+        "vouchers": [voucher_row(voucher) for voucher in held],
         "limits": {
             "requests_per_minute": tenant.rate_limit_requests,
             "concurrency_max": tenant.concurrency_max,
+            "tenant": to_json(tenant.limits),
+            "key": to_json(principal.key.limits),
         },
     }
 
@@ -98,16 +104,3 @@ def usage_row(row: UsageRow) -> dict[str, Any]:
         "units": row.units,
         "cost_micros": row.cost_micros,
     }
-
-
-def parse_time(text: str, param: str) -> datetime:
-    try:
-        # A '+' of an offset arrives as a blank where the caller did not escape it.
-        parsed = datetime.fromisoformat(text.replace(" ", "+"))
-    except ValueError as error:
-        raise InvalidRequest(
-            f"{param} must be a date or time of ISO 8601, such as 2026-01-31", param=param
-        ) from error
-    if not 2000 <= parsed.year <= 9998:
-        raise InvalidRequest(f"{param} must lie in the years 2000 to 9998", param=param)
-    return parsed.replace(tzinfo=UTC) if parsed.tzinfo is None else parsed.astimezone(UTC)

@@ -12,6 +12,7 @@ from starlette.requests import Request
 from xingyue.gateway.auth import Operator
 from xingyue.gateway.services import services_of
 from xingyue.ledger.audit import trial_balance
+from xingyue.tenants.limits import parse, to_json
 from xingyue.tenants.tenant import ApiKey, Tenant, TenantStatus
 
 router = APIRouter(prefix="/admin/v1", tags=["admin"])
@@ -25,6 +26,8 @@ class Limits(_Body):
     rate_limit_requests: int | None = None
     concurrency_max: int | None = None
     allow_noncommercial: bool | None = None
+    group: str | None = None
+    limits: dict[str, Any] | None = None
 
 
 class NewTenant(Limits):
@@ -41,6 +44,11 @@ class NewKey(_Body):
     name: str
     scopes: list[str] = Field(default_factory=lambda: ["call"])
     models: list[str] | None = None
+    limits: dict[str, Any] | None = None
+
+
+class KeyLimits(_Body):
+    limits: dict[str, Any]
 
 
 class TopUp(_Body):
@@ -57,6 +65,8 @@ def _tenant(tenant: Tenant) -> dict[str, Any]:
         "rate_limit_requests": tenant.rate_limit_requests,
         "concurrency_max": tenant.concurrency_max,
         "allow_noncommercial": tenant.allow_noncommercial,
+        "group": tenant.group,
+        "limits": to_json(tenant.limits),
     }
 
 
@@ -68,13 +78,17 @@ def _key(key: ApiKey) -> dict[str, Any]:
         "prefix": key.prefix,
         "scopes": sorted(scope.value for scope in key.scopes),
         "models": sorted(key.models) if key.models is not None else None,
+        "limits": to_json(key.limits),
         "created_at": key.created_at.isoformat(),
         "revoked_at": key.revoked_at.isoformat() if key.revoked_at else None,
     }
 
 
 def _given(body: Limits) -> dict[str, Any]:
-    return body.model_dump(exclude_none=True, exclude={"id"})
+    given = body.model_dump(exclude_none=True, exclude={"id"})
+    if "limits" in given:
+        given["limits"] = parse(given["limits"])
+    return given
 
 
 @router.post("/tenants", status_code=201)
@@ -122,7 +136,11 @@ async def issue_key(
 
     def issue() -> tuple[ApiKey, str]:
         return services_of(request).tenants.issue_key(
-            tenant_id, name=body.name, scopes=body.scopes, models=body.models
+            tenant_id,
+            name=body.name,
+            scopes=body.scopes,
+            models=body.models,
+            limits=parse(body.limits),
         )
 
     key, secret = await asyncio.to_thread(issue)
@@ -135,6 +153,21 @@ async def list_keys(request: Request, operator: Operator, tenant_id: str) -> dic
     await asyncio.to_thread(tenants.get_tenant, tenant_id)
     found = await asyncio.to_thread(tenants.list_keys, tenant_id)
     return {"object": "list", "data": [_key(key) for key in found]}
+
+
+@router.patch("/tenants/{tenant_id}/keys/{key_id}")
+async def limit_key(
+    request: Request, operator: Operator, tenant_id: str, key_id: str, body: KeyLimits
+) -> dict[str, Any]:
+    """Set its limits anew, all of them: what is left out is not limited any more. In force here at
+    once, within seconds on other gateways."""
+    services = services_of(request)
+    limits = parse(body.limits)
+    changed = await asyncio.to_thread(
+        services.tenants.limit_key, key_id, limits, tenant_id=tenant_id
+    )
+    services.directory.forget()
+    return _key(changed)
 
 
 @router.delete("/tenants/{tenant_id}/keys/{key_id}")

@@ -24,10 +24,13 @@ from xingyue.gateway import (
     health,
     inspect,
     openapi,
+    price_routes,
     statement_routes,
     storage_routes,
     variant_routes,
     vector_store_routes,
+    voucher_routes,
+    webhook_routes,
 )
 from xingyue.gateway.context import RequestContext
 from xingyue.gateway.services import Services
@@ -44,7 +47,10 @@ ROUTERS: tuple[APIRouter, ...] = (
     variant_routes.router,
     account_routes.router,
     statement_routes.router,
+    webhook_routes.router,
     admin_routes.router,
+    voucher_routes.router,
+    price_routes.router,
     health.router,
 )
 

@@ -35,7 +35,7 @@ async def authorize(request: Request, scope: Scope) -> Principal:
     principal = await services.directory.authenticate(bearer(request))
     request.state.tenant_id = principal.tenant.id
     try:
-        state = services.limiter.admit(principal.tenant)
+        state = services.limiter.admit(principal.tenant, principal.key)
     except RateLimited:
         limit = math.ceil(principal.tenant.rate_limit_requests / services.settings.gateway_replicas)
         request.state.rate_headers = rate_headers(RateState(limit, 0, WINDOW_S))

@@ -17,8 +17,9 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from xingyue import metrics
-from xingyue.errors import Forbidden, InvalidRequest
+from xingyue.errors import Forbidden, Internal, InvalidRequest
 from xingyue.gateway.services import Services, services_of
+from xingyue.gateway.terms import offer
 from xingyue.ledger import accounts
 from xingyue.ledger.events import Share, UsageEvent
 from xingyue.ledger.idempotency import Idempotency, StoredResponse
@@ -92,9 +93,16 @@ def replay(stored: StoredResponse) -> Response:
 
 
 def usage_event(
-    request: Request, principal: Principal, model: ServedModel, units: int, kind: str = "call"
+    request: Request,
+    principal: Principal,
+    model: ServedModel,
+    units: int,
+    hold: Hold,
+    kind: str = "call",
 ) -> UsageEvent:
-    cost_micros = model.price.price().cost_micros(units)
+    if hold.rate is None:
+        raise Internal("a call was admitted without a price", code="usage_malformed")
+    cost_micros = hold.rate.cost_micros(units)
     return UsageEvent(
         tenant_id=principal.tenant.id,
         key_id=principal.key.id,
@@ -107,6 +115,7 @@ def usage_event(
         created_at=services_of(request).clock.now(),
         kind=kind,
         shares=_shares(request, model, cost_micros),
+        price_id=hold.rate.price_id,
     )
 
 
@@ -142,8 +151,18 @@ async def admit(
     units_max: int,
     key: Idempotency | None,
 ) -> Hold | StoredResponse:
-    amount = model.price.price().cost_micros(units_max)
-    return await services.meter.admit(principal.tenant.id, amount, idempotency=key)
+    """Set aside what the call may cost at most; the hold bears the rate that it is billed by."""
+    terms = await services.terms.of(principal.tenant.id)
+    found = offer(terms, principal, model, units_max, services.clock.now())
+    hold = await services.meter.admit(
+        principal.tenant.id,
+        found.rate.cost_micros(units_max),
+        idempotency=key,
+        demand=found.demand,
+    )
+    if isinstance(hold, Hold) and hold.rate is None:
+        hold.rate = found.rate
+    return hold
 
 
 async def metered(
@@ -158,13 +177,13 @@ async def metered(
     """Serve one call. ``units_max`` bounds what it may use; more is never billed."""
     services = services_of(request)
     check_model(request, principal, model)
-    with services.limiter.slot(principal.tenant):
+    with services.limiter.call(principal, model.id):
         hold = await admit(services, principal, model, units_max, idempotency(request, body))
         if isinstance(hold, StoredResponse):
             return replay(hold)
         try:
             ran = await run()
-            event = usage_event(request, principal, model, min(ran.units, units_max))
+            event = usage_event(request, principal, model, min(ran.units, units_max), hold)
             content = json.dumps(ran.body(event.cost_micros), ensure_ascii=False).encode()
         except BaseException:
             await services.meter.void(hold)

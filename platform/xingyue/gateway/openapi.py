@@ -57,8 +57,10 @@ _NAMING = {"POST /v1/vector_stores"}
 _ALWAYS_FOUND = {"/v1/statements/{month}"}
 _CONFLICTS = re.compile(
     r"/v1/fine_tuning/.*|/v1/variants/.*|/v1/storage.*|.*/topups|/v1/vector_stores/\{store_id\}.*"
+    r"|/admin/v1/(?:vouchers|prices).*"
 )
 _BODIES: dict[str, dict[str, Schema]] = {
+    "POST /admin/v1/vouchers/batches/{batch}": {"text/csv": TEXT},
     "POST /v1/inspect/{model}": {
         **dict.fromkeys(sorted(IMAGE_TYPES), BINARY),
         "multipart/form-data": {

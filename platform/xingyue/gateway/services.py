@@ -16,14 +16,19 @@ from xingyue.inference import Inference
 from xingyue.ledger.meter import Meter
 from xingyue.ledger.reports import LedgerReports
 from xingyue.ledger.store import LedgerStore
+from xingyue.outbox.assembly import Webhooks
+from xingyue.pricing.store import PriceBook
+from xingyue.pricing.terms import TermsDirectory
 from xingyue.resolution import Resolver
 from xingyue.settings import Settings
+from xingyue.statements.press import PdfPress
 from xingyue.storage.objects import ObjectStore
 from xingyue.storage.tenant_access import TenantAccess
 from xingyue.tenants.directory import TenantDirectory
 from xingyue.tenants.rate_limit import TenantLimiter
 from xingyue.tenants.store import TenantStore
 from xingyue.variants.assembly import Variants
+from xingyue.vouchers.store import VoucherStore
 
 
 class Readiness(Protocol):
@@ -44,6 +49,11 @@ class Services:
     ledger: LedgerStore
     reports: LedgerReports
     meter: Meter
+    terms: TermsDirectory
+    prices: PriceBook
+    vouchers: VoucherStore
+    press: PdfPress
+    webhooks: Webhooks
     objects: ObjectStore
     storage_access: TenantAccess
     files: Files

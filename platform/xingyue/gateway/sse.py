@@ -53,7 +53,7 @@ async def stream_answer(
     services = services_of(request)
     # Held from here to the bill, which comes long after this function has returned.
     slot = ExitStack()
-    slot.enter_context(services.limiter.slot(principal.tenant))
+    slot.enter_context(services.limiter.call(principal, call.model.id))
     try:
         hold = await admit(
             services, principal, call.model, call.units_max, idempotency(request, body)
@@ -169,6 +169,7 @@ class _Stream:
             self._principal,
             self._call.model,
             min(units, self._call.units_max),
+            self._hold,
             kind="stream",
         )
         stored = None
