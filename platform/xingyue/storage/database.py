@@ -21,7 +21,7 @@ from sqlalchemy import create_engine as _create_engine
 from sqlalchemy.dialects.postgresql import insert as _postgresql_insert
 from sqlalchemy.dialects.sqlite import insert as _sqlite_insert
 from sqlalchemy.engine import URL, make_url
-from sqlalchemy.exc import ArgumentError
+from sqlalchemy.exc import ArgumentError, OperationalError
 from sqlalchemy.types import TypeDecorator
 
 from xingyue.errors import InvalidRequest
@@ -42,6 +42,7 @@ RowId = BigInteger().with_variant(Integer, "sqlite")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 _SCHEMA_LOCK = 0x78696E67797565
+_SCHEMA_WAIT_S = 60
 WRITE_OPTION = "xingyue_write"
 """Execution option of a connection whose next transaction writes; ``begin_write`` sets it."""
 
@@ -180,14 +181,31 @@ def begin_write(engine: Engine) -> Iterator[Connection]:
 
 
 def create_schema(engine: Engine) -> None:
-    """Create every table declared on ``metadata`` that is missing.
+    """Bring the schema up to what this code works with; ``migrations`` says how.
 
-    Safe when several processes start at once: one creates, the others wait and find it done.
+    Safe when several processes start at once: one migrates, the others wait for it, up to
+    a minute. ``Conflict`` if the database is newer than the code, or not one of ours.
     """
-    with begin_write(engine) as connection:
-        if engine.dialect.name == "postgresql":
-            connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_SCHEMA_LOCK})")
-        metadata.create_all(connection)
+    # Here, so that what only connects does not wait for alembic.
+    from xingyue.storage.migrations import current, head, migrate
+
+    with begin_read(engine) as connection:
+        if current(connection) == head():
+            return
+    deadline = time.monotonic() + _SCHEMA_WAIT_S
+    while True:
+        try:
+            with begin_write(engine) as connection:
+                if engine.dialect.name == "postgresql":
+                    connection.exec_driver_sql(f"SET LOCAL lock_timeout = '{_SCHEMA_WAIT_S}s'")
+                    connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_SCHEMA_LOCK})")
+                metadata.create_all(connection)
+                migrate(connection)
+            return
+        except OperationalError as error:
+            if "locked" not in str(error.orig) or time.monotonic() > deadline:
+                raise
+            time.sleep(0.1)
 
 
 def insert_ignore(connection: Connection, table: Table) -> Any:
