@@ -53,6 +53,15 @@ _leases = Counter(
 )
 
 
+_webhooks = Counter(
+    "xingyue_webhook_attempts", "Batches sent to webhooks: delivered, failed, parked.", ["outcome"]
+)
+
+
+def webhook_attempt(outcome: str) -> None:
+    _webhooks.labels(outcome).inc()
+
+
 @dataclass(slots=True)
 class ModelStats:
     """Triton's counters of one model and version. Plain integers: one event loop adds."""

@@ -70,6 +70,14 @@ class Settings(BaseSettings):
         default=2 * 2**30, description="Largest training data of one job, bytes."
     )
     tuning_files_max: int = Field(default=20_000, description="Most training files of one job.")
+    webhook_private: bool = Field(
+        default=True,
+        description="Webhooks may lead to private networks (factories' LANs); never to link-local "
+        "or metadata addresses, and to this machine only while the gateway binds loopback.",
+    )
+    webhook_timeout_s: float = Field(
+        default=10.0, gt=0, le=60, description="Time for one attempt to deliver a webhook, seconds."
+    )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         default="info", description="Log level of all parts."
     )

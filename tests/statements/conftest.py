@@ -84,7 +84,7 @@ class Books:
         return self.write(lambda journal: journal.balance_micros(account))
 
     def call(self, tenant_id, cost, *, voucher=None, by_voucher=0, vendor=None, **fields):
-        """``by_voucher`` micros of ``cost`` are paid by the voucher; half of all is ``vendor``'s."""
+        """``by_voucher`` micros of ``cost`` come from the voucher; half of it is ``vendor``'s."""
         self.count += 1
         event = UsageEvent(
             **{
@@ -183,7 +183,11 @@ def catalog():
 def history(books):
     """Two customers, a vendor, two vouchers; November whole, a reversal in December."""
     books.at(datetime(2026, 10, 30, tzinfo=UTC))
-    for tenant_id, name in (("midea", "美的洗衣机工厂"), ("opple", "欧普照明"), ("vend", "视觉厂商")):
+    for tenant_id, name in (
+        ("midea", "美的洗衣机工厂"),
+        ("opple", "欧普照明"),
+        ("vend", "视觉厂商"),
+    ):
         books.tenant(tenant_id, name)
     books.variant("vend.drum", "vend", "appliance-surface-qc")
     books.top_up("midea", 10_000_000)

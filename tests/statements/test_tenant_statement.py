@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import hashlib
 import io
+import itertools
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -156,7 +157,7 @@ def test_months_follow_on_from_each_other_and_add_up_to_the_ledger(books, steps)
         forms.append(statement(books.engine, "midea", month))
         if datetime.fromisoformat(forms[-1]["start"]) > end:
             break
-    for before, after in zip(forms, forms[1:], strict=False):
+    for before, after in itertools.pairwise(forms):
         assert before["closing_micros"] == after["opening_micros"]
     for form in forms:
         _reconciles(form)
