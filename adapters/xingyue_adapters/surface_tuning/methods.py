@@ -47,6 +47,7 @@ def classification(task: Task, settings: Classification) -> Work:
         task.seed,
         _ticker(task, "cross-validation"),
     )
+    rows = rows[..., classify.columns(chosen.pooling)]
     task.context.say(
         f"strength {chosen.strength:g}, accuracy in cross-validation {chosen.accuracy:.3f}"
     )
@@ -64,7 +65,7 @@ def classification(task: Task, settings: Classification) -> Work:
         pixel_threshold=0.5,
         geometry=classify.geometry_of(settings),
         tensors=final.tensors(),
-        own={"classes": list(classes), "features": classify.POOLING.to_manifest()},
+        own={"classes": list(classes), "features": chosen.pooling.to_manifest()},
     )
     expected = classify.scores_of(classes, final.chances(rows[count:, 0]))
     choices = {

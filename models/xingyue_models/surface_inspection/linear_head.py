@@ -58,7 +58,7 @@ class LinearHead:
 
     @property
     def taps(self) -> tuple[str, ...]:
-        return self._pooling.taps
+        return self._pooling.read
 
     def nbytes(self) -> int:
         return self._weight.nbytes + self._bias.nbytes

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from xingyue.errors import InvalidRequest
 from xingyue_models.efficientnet_lite import TAP_CHANNELS, TAP_STRIDES
+from xingyue_models.surface_inspection.pooling import tap_names
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,26 +32,17 @@ class PatchGrid:
     def from_manifest(cls, manifest: Mapping[str, Any]) -> PatchGrid:
         """Read ``manifest["features"]``; ``InvalidRequest`` names the key that is wrong."""
         raw = manifest.get("features")
-        taps = raw.get("taps") if isinstance(raw, Mapping) else None
-        if (
-            not isinstance(taps, list)
-            or not taps
-            or len(set(map(str, taps))) != len(taps)
-            or any(tap not in TAP_STRIDES for tap in taps)
-        ):
-            raise InvalidRequest(
-                f"features.taps must name different taps out of {', '.join(TAP_STRIDES)}",
-                param="features.taps",
-            )
-        grid = raw.get("grid") if isinstance(raw, Mapping) else None
-        smooth = raw.get("smooth", True) if isinstance(raw, Mapping) else True
-        if not isinstance(grid, str) or grid not in taps:
+        if not isinstance(raw, Mapping):
+            raise InvalidRequest("the head manifest lacks the object 'features'", param="features")
+        taps = tap_names(raw, "taps", TAP_STRIDES)
+        grid, smooth = raw.get("grid"), raw.get("smooth", True)
+        if grid not in taps:
             raise InvalidRequest(
                 f"features.grid must be one of features.taps, got {grid!r}", param="features.grid"
             )
         if not isinstance(smooth, bool):
             raise InvalidRequest("features.smooth must be true or false", param="features.smooth")
-        return cls(tuple(taps), grid, smooth)
+        return cls(taps, str(grid), smooth)
 
     def to_manifest(self) -> dict[str, Any]:
         return {"taps": list(self.taps), "grid": self.grid, "smooth": self.smooth}

@@ -1,14 +1,16 @@
 """From trunk taps to one row of numbers per image, and back to where the evidence lies.
 
 For each tap and channel, over the cells that the image covers (padding left out): mean, standard
-deviation and maximum. Then, where asked for, 17 numbers of the picture itself: mean, deviation and
-the 5th, 50th and 95th percentile of each colour channel, and the logarithms of its width and height
-in pixels. Training and serving share this file, so both see equal numbers.
+deviation and maximum. Then the texture of fine taps: the covariance of every two channels, as the
+square root of its size with its sign (after Lin et al., "Bilinear CNNs", 2015). Then, where asked
+for, 17 numbers of the picture itself: mean, deviation and the 5th, 50th and 95th percentile of each
+colour channel, and the logarithms of its width and height in pixels. Training and serving share
+this file, so both see equal numbers.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,6 +23,7 @@ from xingyue_models.efficientnet_lite import TAP_CHANNELS, TAP_STRIDES
 from xingyue_models.surface_inspection.geometry import Window
 
 PICTURE_NUMBERS = 17
+TEXTURE_TAPS = ("f4", "f8", "f16")
 _STRIDE = 4
 """Every fourth pixel is enough for the statistics of colours."""
 _VARIANCE_MIN = 1e-12
@@ -28,37 +31,50 @@ _VARIANCE_MIN = 1e-12
 
 @dataclass(frozen=True, slots=True)
 class Pooling:
+    """``taps`` are pooled, ``texture`` are those whose covariance is taken."""
+
     taps: tuple[str, ...] = ("f8", "f16", "f32")
+    texture: tuple[str, ...] = ()
     picture: bool = True
 
     @classmethod
     def from_manifest(cls, manifest: Mapping[str, Any]) -> Pooling:
         """Read ``manifest["features"]``; ``InvalidRequest`` names the key that is wrong."""
         raw = manifest.get("features")
-        taps = raw.get("taps") if isinstance(raw, Mapping) else None
-        if (
-            not isinstance(taps, list)
-            or not taps
-            or len(set(map(str, taps))) != len(taps)
-            or any(tap not in TAP_STRIDES for tap in taps)
-        ):
-            raise InvalidRequest(
-                f"features.taps must name different taps out of {', '.join(TAP_STRIDES)}",
-                param="features.taps",
-            )
-        picture = raw.get("picture", False) if isinstance(raw, Mapping) else False
+        if not isinstance(raw, Mapping):
+            raise InvalidRequest("the head manifest lacks the object 'features'", param="features")
+        picture = raw.get("picture", False)
         if not isinstance(picture, bool):
             raise InvalidRequest("features.picture must be true or false", param="features.picture")
-        return cls(tuple(taps), picture)
+        taps = tap_names(raw, "taps", TAP_STRIDES)
+        texture = tap_names(raw, "texture", TEXTURE_TAPS) if raw.get("texture") else ()
+        return cls(taps, texture, picture)
 
     def to_manifest(self) -> dict[str, Any]:
-        return {"taps": list(self.taps), "picture": self.picture}
+        return {
+            "taps": list(self.taps),
+            "texture": list(self.texture),
+            "picture": self.picture,
+        }
+
+    @property
+    def read(self) -> tuple[str, ...]:
+        """Every tap that is looked at."""
+        return tuple(dict.fromkeys((*self.taps, *self.texture)))
 
     @property
     def width(self) -> int:
         """Numbers per image."""
         own = PICTURE_NUMBERS if self.picture else 0
-        return own + 3 * sum(TAP_CHANNELS[tap] for tap in self.taps)
+        return self.pooled_width + self.texture_width + own
+
+    @property
+    def pooled_width(self) -> int:
+        return 3 * sum(TAP_CHANNELS[tap] for tap in self.taps)
+
+    @property
+    def texture_width(self) -> int:
+        return sum(TAP_CHANNELS[tap] * (TAP_CHANNELS[tap] + 1) // 2 for tap in self.texture)
 
     def pool(
         self,
@@ -82,6 +98,10 @@ class Pooling:
                 parts[1] = np.sqrt(np.maximum(square - mean * mean, 0))
                 parts[2] = cells.max(axis=1)
                 start += 3 * channels
+            for tap in self.texture:
+                found = _texture(covered_cells(taps[tap][index], place, side))
+                rows[index, start : start + len(found)] = found
+                start += len(found)
             if self.picture:
                 rows[index, start:] = _picture_numbers(canvas[index], place)
         return rows
@@ -97,8 +117,8 @@ class Pooling:
 
         ``weights`` ``(width,)``, ``taps`` each ``(C, h, w)``. A mean is the sum of its cells, a
         deviation that of their squared distances over itself, a maximum belongs to its one cell;
-        so before it is laid on one grid, the map adds up to the sum, the picture's numbers left
-        out.
+        so before it is laid on one grid, the map adds up to the sum, texture and the picture's
+        numbers left out.
         """
         cells_of = [taps[tap].shape[-1] for tap in self.taps]
         joined = np.zeros((max(cells_of), max(cells_of)), np.float32)
@@ -134,6 +154,31 @@ def covered_cells(tap: NDArray[np.float32], place: Window, side: int) -> NDArray
     """``(C, h, w)`` -> ``(C, cells)`` of the cells that the window covers."""
     rows, columns = covered_shape(tap.shape, place, side)
     return np.ascontiguousarray(tap[:, :rows, :columns]).reshape(len(tap), -1)
+
+
+def tap_names(raw: Mapping[str, Any], key: str, known: Iterable[str]) -> tuple[str, ...]:
+    """``raw[key]``, a list of different taps; ``InvalidRequest`` names the key and what it may
+    hold."""
+    names, allowed = raw.get(key), tuple(known)
+    if (
+        not isinstance(names, list)
+        or not names
+        or any(name not in allowed for name in names)
+        or len(set(names)) != len(names)
+    ):
+        raise InvalidRequest(
+            f"features.{key} must name different taps out of {', '.join(allowed)}",
+            param=f"features.{key}",
+        )
+    return tuple(names)
+
+
+def _texture(cells: NDArray[np.float32]) -> NDArray[np.float32]:
+    """``(C, cells)`` -> ``(C * (C + 1) / 2,)``."""
+    centred = cells - cells.mean(axis=1, keepdims=True)
+    covariance = centred @ centred.T / np.float32(cells.shape[1])
+    upper = covariance[np.triu_indices(len(cells))]
+    return np.asarray(np.sign(upper) * np.sqrt(np.abs(upper)), np.float32)
 
 
 def _picture_numbers(canvas: NDArray[np.float32], place: Window) -> NDArray[np.float32]:

@@ -30,7 +30,7 @@ from xingyue_models.surface_inspection.pooling import Pooling, covered_cells
 from xingyue_models.surface_inspection.trunk import SurfaceTrunk
 
 SIDE = 64
-POOLING = Pooling()
+POOLING = Pooling(texture=("f4", "f8"))
 WIDE = TAP_CHANNELS["f8"] + TAP_CHANNELS["f16"]
 Write = Callable[..., HeadFiles]
 
@@ -38,7 +38,7 @@ Write = Callable[..., HeadFiles]
 def trunk_bytes() -> bytes:
     """Each tap: the image averaged over its stride, mixed into the tap's channels at random."""
     random, nodes, stored, outputs = np.random.default_rng(5), [], [], []
-    for tap in ("f8", "f16", "f32"):
+    for tap in TAP_STRIDES:
         stride, channels = TAP_STRIDES[tap], TAP_CHANNELS[tap]
         kernel = random.normal(0, 1, (channels, 3, 1, 1)).astype(np.float32)
         stored.append(onnx.numpy_helper.from_array(kernel, f"w{tap}"))
@@ -167,7 +167,7 @@ def test_evidence_adds_up_to_the_logit() -> None:
         for tap, s in TAP_STRIDES.items()
         if tap == "f8"
     }
-    pooling, place = Pooling(("f8",), picture=False), Window(0, 0, 100, 70, 200, 140)
+    pooling, place = Pooling(("f8",), (), picture=False), Window(0, 0, 100, 70, 200, 140)
     weights = random.normal(0, 1, pooling.width).astype(np.float32)
     canvas = np.zeros((1, 3, 256, 256), np.float32)
     row = pooling.pool(canvas, {"f8": taps["f8"][None]}, [place])[0]
@@ -209,6 +209,7 @@ BAD = [
     ("linear-classes", {"features": {"taps": ["f9"]}}, "features.taps"),
     ("linear-classes", {"features": {"taps": ["f8", "f8"]}}, "features.taps"),
     ("linear-classes", {"features": {"taps": ["f8"], "picture": 1}}, "features.picture"),
+    ("linear-classes", {"features": {"taps": ["f8"], "texture": ["f32"]}}, "features.texture"),
     ("linear-classes", {"features": {"taps": ["f8"], "picture": True}}, "files"),
     ("linear-classes", {"tensors": {"bias": np.zeros(4, np.float32)}}, "files"),
     ("linear-classes", {"tensors": {"bias": np.full(3, np.nan, np.float32)}}, "files"),
