@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import threading
+from dataclasses import replace
+
 import pytest
 
-from xingyue.errors import Conflict, InvalidRequest, NotFound, RateLimited
+from xingyue.errors import Conflict, InvalidRequest, NotFound, Overloaded, RateLimited
+from xingyue.finetune.watch import EX_TEMPFAIL
 from xingyue.jobs.models import JobStatus
 from xingyue.jobs.store import RequestKey
 
@@ -115,8 +119,6 @@ def test_parity_beyond_its_tolerance_is_not_published(world, parity):
 
 
 def _with_parity(fit, parity):
-    from dataclasses import replace
-
     return lambda context: replace(fit(context), parity=parity)
 
 
@@ -127,8 +129,6 @@ def test_a_version_that_is_refused_leaves_nothing(world):
 
     def refuse(outcome):
         raise Conflict("no", code="base_differs", param="suffix")
-
-    from dataclasses import replace
 
     worker._parts = replace(worker._parts, publish=refuse)
     worker.run(claimed)
@@ -182,6 +182,40 @@ def test_names_that_are_no_files_are_refused(world):
     world.objects.put("tenant-acme", "odd/" + "x" * 200 + "\\..\\a.png", b"1")
     job = world.run(world.create(training_file="s3://tenant-acme/odd"))
     assert "rename it" in job.error.message
+
+
+def test_a_recipe_that_does_not_listen_is_ended_with_its_process(world):
+    job = world.create(hyperparameters={"steps": 40, "step_s": 0.02, "deaf": True})
+    ended = []
+    threading.Timer(0.2, world.store.cancel, ("acme", job.id)).start()
+    done = world.run(job, grace_s=0.1, die=ended.append)
+    assert ended
+    assert set(ended) == {EX_TEMPFAIL}
+    # Had it lived on all the same, it still would have published nothing.
+    assert (done.status, world.artefacts()) == (JobStatus.CANCELLED, [])
+    assert world.variants.get("acme.drum") is None
+
+
+def test_what_may_pass_by_itself_is_tried_again(world):
+    job = world.create()
+    claimed = world.store.claim_next(30)
+    worker = world.worker()
+
+    def away(outcome):
+        raise Overloaded("the store does not answer")
+
+    worker._parts = replace(worker._parts, publish=away)
+    with pytest.raises(Overloaded):
+        worker.run(claimed)
+    waiting = world.store.find(job.id)
+    assert (waiting.status, waiting.claim) == (JobStatus.RUNNING, claimed.claim)
+    assert world.leftovers() == []
+    world.store.lose(job.id, claimed.claim)
+    fits = world.cpu.s
+    done = world.run(job)
+    assert (done.status, done.version, done.attempt) == (JobStatus.SUCCEEDED, "1", 2)
+    # It went on from what was stored: nothing was fitted again.
+    assert world.cpu.s == fits
 
 
 REFUSED = [
@@ -242,13 +276,9 @@ def test_another_tenants_bucket_looks_as_a_missing_one(world):
 
 
 def test_a_name_of_another_base_is_refused_before_any_compute(world):
-    from xingyue.variants.models import NewVersion
-
     world.run(world.create())
     facts = world.variants.get("acme.drum").versions["1"].facts
-    from dataclasses import replace
-
-    other: NewVersion = replace(facts, suffix="taken", base_model="other-qc", job_id="ftjob-x")
+    other = replace(facts, suffix="taken", base_model="other-qc", job_id="ftjob-x")
     world.variants.add_version(other)
     with pytest.raises(Conflict) as error:
         world.create(suffix="taken")
