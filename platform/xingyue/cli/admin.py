@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from typing import Annotated, Any
 
 import typer
@@ -21,12 +22,13 @@ _BASE = "/admin/v1/tenants"
 @tenant.command("create")
 def create_tenant(
     tenant_id: str,
-    name: str,
+    name: Annotated[str | None, typer.Option(help="For people; the id unless given.")] = None,
     rate_limit: Annotated[int | None, typer.Option(help="Requests per minute.")] = None,
     as_json: Json = False,
 ) -> None:
     """Create a tenant; harmless if it is there."""
-    body: dict[str, Any] = {"id": tenant_id, "name": name, "rate_limit_requests": rate_limit}
+    body: dict[str, Any] = {"id": tenant_id, "name": name or tenant_id}
+    body["rate_limit_requests"] = rate_limit
     _show(access.operator().post(_BASE, body), f"tenant {tenant_id} is there", as_json)
 
 
@@ -47,7 +49,10 @@ def show_tenant(tenant_id: str) -> None:
 def top_up(
     tenant_id: str,
     amount: Annotated[str, typer.Argument(help="CNY, such as 100 or 12.50.")],
-    reference: Annotated[str, typer.Option(help="The payment; the same one is booked once.")],
+    reference: Annotated[
+        str | None,
+        typer.Option(help="The payment: the same one is booked once. A new one unless given."),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Add credit."""
@@ -55,7 +60,7 @@ def top_up(
         amount_micros = check_amount(parse_cny(amount))
     except ValueError as error:
         raise InvalidRequest(str(error), param="amount") from error
-    body = {"amount_micros": amount_micros, "reference": reference}
+    body = {"amount_micros": amount_micros, "reference": reference or f"cli-{uuid.uuid4().hex}"}
     answer = access.operator().post(f"{_BASE}/{tenant_id}/topups", body)
     _show(answer, f"{tenant_id} has {format_cny(answer['available_micros'])}", as_json)
 
