@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+from xingyue.audit.log import AuditLog
 from xingyue.catalog.heads import HeadSource
 from xingyue.catalog.loader import load_catalog
 from xingyue.catalog.plugins import load_recipe
@@ -117,6 +118,7 @@ async def open_services(
                 catalog=catalog,
                 clock=clock,
                 engine=engine,
+                audit=AuditLog(engine, clock=clock),
                 tenants=tenants,
                 directory=TenantDirectory(tenants, clock=clock),
                 limiter=TenantLimiter(clock, gateways=settings.gateway_replicas),

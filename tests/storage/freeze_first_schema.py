@@ -1,6 +1,7 @@
-"""Writes the first revision's SQL from the declared tables: ``python tests/storage/freeze_first_schema.py``.
+"""Writes the first revision's SQL from the declared tables.
 
-Of use until the first release only; after it, a change of a table is a revision of its own.
+``python tests/storage/freeze_first_schema.py``. Of use until the first release only: after it, a
+change of a table is a revision of its own.
 """
 
 from __future__ import annotations

@@ -14,6 +14,7 @@ from xingyue.gateway import (
     account_routes,
     admin_routes,
     api_page,
+    audit_routes,
     catalog_routes,
     chat,
     direct,
@@ -32,6 +33,7 @@ from xingyue.gateway import (
     voucher_routes,
     webhook_routes,
 )
+from xingyue.gateway.audit_trail import AuditTrail
 from xingyue.gateway.context import RequestContext
 from xingyue.gateway.services import Services
 
@@ -49,6 +51,7 @@ ROUTERS: tuple[APIRouter, ...] = (
     statement_routes.router,
     webhook_routes.router,
     admin_routes.router,
+    audit_routes.router,
     voucher_routes.router,
     price_routes.router,
     health.router,
@@ -87,7 +90,8 @@ def build_app(
         docs_url=None,
         redoc_url=None,
         middleware=[
-            Middleware(RequestContext, body_max_bytes=body_max_bytes, stamp=stamp_request_id)
+            Middleware(RequestContext, body_max_bytes=body_max_bytes, stamp=stamp_request_id),
+            Middleware(AuditTrail),
         ],
     )
     for router in ROUTERS:

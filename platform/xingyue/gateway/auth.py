@@ -42,6 +42,7 @@ async def authorize(request: Request, scope: Scope) -> Principal:
         raise
     request.state.rate_headers = rate_headers(state)
     rules.require_scope(principal, scope)
+    request.state.principal = principal
     return principal
 
 

@@ -8,6 +8,7 @@ from typing import Protocol
 from sqlalchemy import Engine
 from starlette.requests import HTTPConnection
 
+from xingyue.audit.log import AuditLog
 from xingyue.catalog.spec import Catalog
 from xingyue.clock import Clock
 from xingyue.files.assembly import Files
@@ -43,6 +44,7 @@ class Services:
     catalog: Catalog
     clock: Clock
     engine: Engine
+    audit: AuditLog
     tenants: TenantStore
     directory: TenantDirectory
     limiter: TenantLimiter

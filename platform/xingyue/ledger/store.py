@@ -173,12 +173,12 @@ class LedgerStore:
                 return True
             if (known.debit, known.amount_micros) == (debit, amount_micros):
                 return False
-        raise Conflict(
-            f"reference {reference!r} was already used for a top-up of {known.amount_micros} "
-            f"micros from {known.debit}; use a new reference for a new top-up",
-            code="reference_reused",
-            param="reference",
-        )
+            raise Conflict(
+                f"reference {reference!r} was already used for a top-up of {known.amount_micros} "
+                f"micros from {known.debit}; use a new reference for a new top-up",
+                code="reference_reused",
+                param="reference",
+            )
 
     def balance(self, tenant_id: str) -> Balance:
         """Zeros for a tenant that never had money."""

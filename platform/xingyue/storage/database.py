@@ -25,6 +25,7 @@ from sqlalchemy.exc import ArgumentError, OperationalError
 from sqlalchemy.types import TypeDecorator
 
 from xingyue.errors import InvalidRequest
+from xingyue.storage.witness import testify
 
 metadata = MetaData(
     naming_convention={
@@ -172,12 +173,14 @@ def begin_read(engine: Engine) -> Iterator[Connection]:
 def begin_write(engine: Engine) -> Iterator[Connection]:
     """A transaction that may write. On SQLite it is the only one from its first statement on.
 
-    Committed and on disk when the block ends without an error; rolled back otherwise.
+    Committed and on disk when the block ends without an error, together with what the request's
+    witness writes; rolled back otherwise.
     """
     with engine.connect() as connection:
         connection.execution_options(**{WRITE_OPTION: True})
         with connection.begin():
             yield connection
+            testify(connection)
 
 
 def create_schema(engine: Engine) -> None:

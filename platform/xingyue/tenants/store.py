@@ -27,6 +27,7 @@ from sqlalchemy.exc import IntegrityError as DuplicateError
 from xingyue.clock import Clock, SystemClock
 from xingyue.errors import Conflict, InvalidRequest, NotFound
 from xingyue.storage.database import UtcDateTime, begin_read, begin_write, insert_ignore, metadata
+from xingyue.storage.witness import note
 from xingyue.tenants import rules
 from xingyue.tenants.keys import check_given_secret, hash_secret, new_secret, shown_prefix
 from xingyue.tenants.limits import NONE, Limits, dump, load
@@ -195,6 +196,7 @@ class TenantStore:
             created_at=self._clock.now(),
             limits=limits,
         )
+        note(key_id=key.id)
         with begin_write(self._engine) as connection:
             connection.execute(
                 insert(api_keys).values(
@@ -217,8 +219,8 @@ class TenantStore:
         with begin_write(self._engine) as connection:
             connection.execute(update(api_keys).where(mine).values(limits=dump(limits)))
             row = connection.execute(select(api_keys).where(mine)).one_or_none()
-        if row is None:
-            raise NotFound(f"there is no key {key_id!r}", param="key_id")
+            if row is None:
+                raise NotFound(f"there is no key {key_id!r}", param="key_id")
         return _key(row)
 
     def revoke_key(self, key_id: str, *, tenant_id: str | None = None) -> ApiKey:
@@ -234,8 +236,8 @@ class TenantStore:
                 .values(revoked_at=self._clock.now())
             )
             row = connection.execute(select(api_keys).where(mine)).one_or_none()
-        if row is None:
-            raise NotFound(f"there is no key {key_id!r}", param="key_id")
+            if row is None:
+                raise NotFound(f"there is no key {key_id!r}", param="key_id")
         return _key(row)
 
     def list_keys(self, tenant_id: str | None = None) -> list[ApiKey]:

@@ -22,6 +22,7 @@ from xingyue.ledger.accounts import FundingSource
 from xingyue.ledger.journal import Journal
 from xingyue.ledger.tables import accounts as balances
 from xingyue.storage.database import begin_read, begin_write
+from xingyue.storage.witness import decline
 from xingyue.vouchers import rows, rules
 from xingyue.vouchers.models import ALIVE, NewVoucher, Voucher, VoucherState
 from xingyue.vouchers.tables import vouchers
@@ -68,6 +69,7 @@ class VoucherStore:
             except Exception as error:
                 # What expired on the way stays expired.
                 refusal, changes = error, False
+                decline()
             if changes:
                 connection.execute(
                     update(vouchers)

@@ -48,11 +48,10 @@ def complete(connection: Connection, statements: list[str]) -> None:
                 for clause in _missing_columns(found[1], statement, columns[found[1]]):
                     connection.exec_driver_sql(f"ALTER TABLE {found[1]} ADD COLUMN {clause}")
                 continue
-        elif (found := _INDEX.match(statement)) and found[1] in indexes:
-            continue
-        elif (found := _TRIGGER.match(statement)) and found[1] in triggers:
-            continue
-        elif (found := _INSERT.match(statement)) and found[1] in tables:
+        elif any(
+            (found := pattern.match(statement)) and found[1] in names
+            for pattern, names in ((_INDEX, indexes), (_TRIGGER, triggers), (_INSERT, tables))
+        ):
             continue
         connection.exec_driver_sql(statement)
 

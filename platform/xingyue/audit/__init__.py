@@ -1,0 +1,1 @@
+"""Who changed what: an append-only, hash-chained log of what operators and vendors did."""
