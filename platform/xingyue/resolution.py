@@ -91,6 +91,7 @@ class Resolver:
             version=version,
             price=price,
             head=HeadRef(variant.id, version, facts.head_digest, facts.head_uri),
+            licences=self._catalog.variant_licences(entry, variant.tenant_id),
             vendor_id=vendor,
             watch=watch,
             shutdown_at=variant.shutdown_at,

@@ -72,6 +72,7 @@ class WeightSpec(_Spec):
     sha256: Sha256
     bytes: int = Field(gt=0)
     licence: str
+    commercial_use: bool = Field(default=True, description="whether the licence allows it")
     sources: tuple[Source, ...] = Field(min_length=1)
 
 
@@ -200,6 +201,18 @@ class Catalog(_Spec):
                 if isinstance(source, BuildSource):
                     _all_known(f"weight {name}: inputs", source.inputs.values(), self.weights)
         return self
+
+    def variant_licences(self, entry: EntrySpec, owner: str) -> Licences:
+        """Of a variant of ``entry``: it has the entry's trunk, but a head of its own that knows
+        nothing of the data behind the entry's head."""
+        trunk = self.trunks[entry.trunk or ""]
+        weights = [self.weights[name] for name in trunk.weights.values()]
+        return Licences(
+            code=entry.licences.code,
+            weights=f"trunk: {'; '.join(sorted({w.licence for w in weights}))}; head: of {owner}",
+            training_data=f"data of {owner}, under its own terms",
+            commercial_use=all(weight.commercial_use for weight in weights),
+        )
 
     def entry(self, model_id: str) -> EntrySpec | None:
         return next((entry for entry in self.models if entry.id == model_id), None)

@@ -61,6 +61,13 @@ def _shape(entry: EntrySpec) -> dict[str, Any]:
     return shaped
 
 
+def _shape_variant(
+    request: Request, principal: Principal, snapshot: Snapshot, entry: EntrySpec
+) -> dict[str, Any] | None:
+    licences = services_of(request).catalog.variant_licences(entry, snapshot.variant.tenant_id)
+    return variant_views.catalogue_view(snapshot, entry, licences, principal.tenant.id)
+
+
 @router.get("/v1/catalog")
 async def catalog(
     request: Request,
@@ -85,7 +92,7 @@ async def catalog(
 
     shown = [_shape(entry) for entry in _listed(request)]
     for snapshot, entry in await _variants(request, principal):
-        shaped = variant_views.catalogue_view(snapshot, entry, principal.tenant.id)
+        shaped = _shape_variant(request, principal, snapshot, entry)
         if shaped is not None:
             shown.append(shaped)
     return {"object": "list", "data": [each for each in shown if wanted(each)]}
@@ -96,7 +103,7 @@ async def catalog_entry(request: Request, principal: Caller, model: str) -> dict
     found = await _variant(request, principal, model)
     if found is None:
         return _shape(services_of(request).resolver.entry(model))
-    shaped = variant_views.catalogue_view(*found, principal.tenant.id)
+    shaped = _shape_variant(request, principal, *found)
     if shaped is None:
         raise not_found(model)
     return shaped

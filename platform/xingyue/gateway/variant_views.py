@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
-from xingyue.catalog.spec import EntrySpec
+from xingyue.catalog.spec import EntrySpec, Licences
 from xingyue.resolution import price_for
 from xingyue.variants.canary import Tally, judge
 from xingyue.variants.models import Snapshot, Variant, VariantEvent, VariantVersion
@@ -58,19 +58,22 @@ def owners_view(
     }
 
 
-def catalogue_view(snapshot: Snapshot, entry: EntrySpec, tenant_id: str) -> dict[str, Any] | None:
+def catalogue_view(
+    snapshot: Snapshot, entry: EntrySpec, licences: Licences, tenant_id: str
+) -> dict[str, Any] | None:
     """As ``GET /v1/catalog`` shows it; None while no version serves."""
     variant = snapshot.variant
     serving = snapshot.versions.get(variant.route.stable or "")
     if serving is None:
         return None
     price, _ = price_for(entry, variant, tenant_id)
-    fields = {"industry", "task", "template", "licences", "card"}
+    fields = {"industry", "task", "template", "card"}
     shaped: dict[str, Any] = {
         "id": variant.id,
         "version": serving.version,
         **entry.model_dump(mode="json", include=fields),
         "price": price.model_dump(mode="json") | {"currency": "CNY"},
+        "licences": licences.model_dump(mode="json"),
         "parts": {},
         "base_model": variant.base_model,
         "lineage": list(serving.lineage),
@@ -83,6 +86,8 @@ def catalogue_view(snapshot: Snapshot, entry: EntrySpec, tenant_id: str) -> dict
     shaped["card"] |= {
         "title": f"{entry.card.title}: {variant.suffix}",
         "title_zh": f"{entry.card.title_zh}：{variant.suffix}",
+        "summary": f"{facts.method} on the trunk of {entry.card.title}, fitted by its vendor.",
+        "limits": "As its vendor states them; measured on the held-out part of its own data.",
         "trained_on": f"Data of {variant.tenant_id}, {facts.dataset_digest} ({facts.method}).",
         "evaluated_on": "The held-out groups of the same data.",
         "metrics": dict(facts.metrics),

@@ -16,12 +16,13 @@ class ServedModel:
     """Fixed for the whole call: a price or a route that changes meanwhile is the next call's."""
 
     entry: EntrySpec
-    """Whose trunk, task and licences it has: itself, or the variant's base."""
+    """Whose trunk and task it has: itself, or the variant's base."""
     id: str
     version: str
     price: PriceSpec
     """What this caller pays."""
     head: HeadRef | None
+    licences: Licences
     vendor_id: str | None = None
     """The tenant that earns a share of the price; None where all of it is the platform's."""
     watch: Watch | None = None
@@ -30,15 +31,11 @@ class ServedModel:
 
     @classmethod
     def of_entry(cls, entry: EntrySpec) -> ServedModel:
-        return cls(entry, entry.id, entry.version, entry.price, head_ref(entry))
+        return cls(entry, entry.id, entry.version, entry.price, head_ref(entry), entry.licences)
 
     @property
     def task(self) -> Task:
         return self.entry.task
-
-    @property
-    def licences(self) -> Licences:
-        return self.entry.licences
 
     @property
     def template(self) -> str:
