@@ -59,9 +59,8 @@ class ChatCall:
         choice = {"index": 0, "delta": delta, "logprobs": None, "finish_reason": finish_reason}
         return self._event([choice])
 
-    def usage_chunk(self, value: dict[str, Any], units: int) -> dict[str, Any]:
+    def usage_chunk(self, value: dict[str, Any], cost_micros: int) -> dict[str, Any]:
         """``cost_micros`` is ours: a stream's headers leave before its cost is known."""
-        cost_micros = self.model.price.price().cost_micros(min(units, self.units_max))
         return self._event([]) | {"usage": token_usage(value) | {"cost_micros": cost_micros}}
 
     def _event(self, choices: list[dict[str, Any]]) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from xingyue.errors import InvalidRequest, XingyueError
 from xingyue.gateway.auth import Caller
 from xingyue.gateway.bodies import Images, read_images
 from xingyue.gateway.errors import envelope
-from xingyue.gateway.metering import Ran, metered, resolve, timeout_s
+from xingyue.gateway.metering import CostOf, Ran, metered, resolve, timeout_s
 from xingyue.gateway.services import services_of
 from xingyue.inference import Inferred
 from xingyue.serving.served import ServedModel
@@ -75,25 +75,31 @@ async def _run(request: Request, served: ServedModel, sent: Images, params: dict
     # Items of one batch share its time, so each batch counts once.
     compute_ms = sum({result.compute_ms for result in done})
 
-    def body(cost_micros: int) -> dict[str, Any]:
-        items = [_item(served, result) for result in results]
+    def body(cost_of: CostOf) -> dict[str, Any]:
+        items = []
+        counted = 0
+        for result in results:
+            before = counted
+            if isinstance(result, Inferred):
+                counted += result.result.units
+            # Each its part of the whole, so that the items add up to the bill.
+            items.append(_item(served, result, cost_of(counted) - cost_of(before)))
         if not sent.many:
             return items[0]
-        return {"results": items, "usage": _usage(served, units, cost_micros)}
+        return {"results": items, "usage": _usage(served, units, cost_of(units))}
 
     return Ran(body, units, compute_ms)
 
 
-def _item(served: ServedModel, result: Inferred | XingyueError) -> dict[str, Any]:
+def _item(served: ServedModel, result: Inferred | XingyueError, cost_micros: int) -> dict[str, Any]:
     if isinstance(result, XingyueError):
         return envelope(result)
-    units = result.result.units
     return {
         "id": f"insp_{secrets.token_hex(12)}",
         "model": served.id,
         "version": served.version,
         **result.result.value,
-        "usage": _usage(served, units, served.price.price().cost_micros(units)),
+        "usage": _usage(served, result.result.units, cost_micros),
     }
 
 

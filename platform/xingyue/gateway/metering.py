@@ -32,12 +32,16 @@ from xingyue.tenants.tenant import Principal
 TIMEOUT_HEADER = "x-xingyue-timeout-ms"
 
 
+CostOf = Callable[[int], int]
+"""Units -> micros, by the rate that the call was admitted at."""
+
+
 @dataclass(frozen=True, slots=True)
 class Ran:
     """What a call came to. ``body`` gets its ``usage`` from ``with_usage``."""
 
-    body: Callable[[int], dict[str, Any]]
-    """Cost in micros -> the answer's JSON."""
+    body: Callable[[CostOf], dict[str, Any]]
+    """The answer's JSON, given what the call's first so many units cost."""
     units: int
     compute_ms: float
 
@@ -92,6 +96,12 @@ def replay(stored: StoredResponse) -> Response:
     return Response(stored.body, stored.status, headers)
 
 
+def cost_of(hold: Hold) -> CostOf:
+    if hold.rate is None:
+        raise Internal("a call was admitted without a price", code="usage_malformed")
+    return hold.rate.cost_micros
+
+
 def usage_event(
     request: Request,
     principal: Principal,
@@ -100,9 +110,7 @@ def usage_event(
     hold: Hold,
     kind: str = "call",
 ) -> UsageEvent:
-    if hold.rate is None:
-        raise Internal("a call was admitted without a price", code="usage_malformed")
-    cost_micros = hold.rate.cost_micros(units)
+    cost_micros = cost_of(hold)(units)
     return UsageEvent(
         tenant_id=principal.tenant.id,
         key_id=principal.key.id,
@@ -115,7 +123,7 @@ def usage_event(
         created_at=services_of(request).clock.now(),
         kind=kind,
         shares=_shares(request, model, cost_micros),
-        price_id=hold.rate.price_id,
+        price_id=hold.rate.price_id if hold.rate else None,
     )
 
 
@@ -184,7 +192,7 @@ async def metered(
         try:
             ran = await run()
             event = usage_event(request, principal, model, min(ran.units, units_max), hold)
-            content = json.dumps(ran.body(event.cost_micros), ensure_ascii=False).encode()
+            content = json.dumps(ran.body(cost_of(hold)), ensure_ascii=False).encode()
         except BaseException:
             await services.meter.void(hold)
             raise

@@ -52,7 +52,7 @@ _COSTS = {
     "POST /v1/vector_stores/{store_id}/search",
 }
 _IDEMPOTENT = {*_COSTS, "POST /v1/fine_tuning/jobs"}
-_NAMING = {"POST /v1/vector_stores"}
+_NAMING = {"POST /v1/vector_stores", "POST /admin/v1/vouchers", "POST /admin/v1/prices"}
 """Bodies that name something which may not be there."""
 _ALWAYS_FOUND = {"/v1/statements/{month}"}
 _CONFLICTS = re.compile(

@@ -23,6 +23,7 @@ from xingyue.gateway.errors import envelope
 from xingyue.gateway.metering import (
     admit,
     call_headers,
+    cost_of,
     idempotency,
     replay,
     timeout_s,
@@ -157,7 +158,8 @@ class _Stream:
     async def _end(self, final: WorkResult) -> AsyncIterator[bytes]:
         tail = [_frame(self._call.chunk(grounding(final.value), final.value["finish_reason"]))]
         if self._call.include_usage:
-            tail.append(_frame(self._call.usage_chunk(final.value, final.units)))
+            cost_micros = cost_of(self._hold)(min(final.units, self._call.units_max))
+            tail.append(_frame(self._call.usage_chunk(final.value, cost_micros)))
         tail.append(b"data: [DONE]\n\n")
         await self._post(final.units, b"".join([*self._sent, *tail]))
         for frame in tail:

@@ -1,0 +1,77 @@
+"""``xingyue voucher`` and ``xingyue price``, against a gateway in this process."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from typer.testing import CliRunner
+
+from xingyue.cli import access
+from xingyue.cli.voucher import price, voucher
+from xingyue.client import ApiError, Client
+from xingyue.errors import InvalidRequest
+
+MODEL = "appliance-surface-qc"
+
+
+class Over:
+    """The client's transport: the test gateway, with the operator's key."""
+
+    def __init__(self, world, key):
+        self._world = world
+        self._key = key
+
+    def request(self, method, path, **options):
+        return self._world.call(method, path, "ops", key=self._key, **options)
+
+
+@pytest.fixture
+def run(world, monkeypatch):
+    world.services.tenants.ensure_tenant("ops", "Operator")
+    world.services.tenants.ensure_tenant("acme", "Acme")
+    _, secret = world.services.tenants.issue_key("ops", name="admin", scopes=["admin"])
+    client = Client("http://gateway", "xy-unused")
+    client._http.close()
+    client._http = Over(world, secret)
+    monkeypatch.setattr(access, "operator", lambda: client)
+
+    def invoke(app, *arguments):
+        result = CliRunner(env={"COLUMNS": "200"}).invoke(app, arguments)
+        if result.exception is not None and not isinstance(result.exception, SystemExit):
+            raise result.exception
+        assert result.exit_code == 0, result.output
+        return result.output
+
+    return invoke
+
+
+def test_a_vouchers_life(run, tmp_path):
+    batch = tmp_path / "city-2026.csv"
+    batch.write_text("code,amount,valid_until\nA-1,100,2099-01-01\nA-2,50,2098-01-01\n")
+    assert "2 issued" in run(voucher, "import", str(batch))
+    assert "0 issued" in run(voucher, "import", str(batch))
+    run(voucher, "issue", "B-1", "12.50", "--valid-until", "2099-01-01", "--industry", "pharma")
+    assert "acme" in run(voucher, "assign", "A-1", "acme")
+    assert "revoked" in run(voucher, "revoke", "A-2")
+    rows = json.loads(run(voucher, "list", "--batch", "city-2026", "--json"))["data"]
+    assert [row["code"] for row in rows] == ["A-2", "A-1"]
+    assert json.loads(run(voucher, "show", "B-1"))["industries"] == ["pharma"]
+    with pytest.raises(ApiError, match="no voucher"):
+        run(voucher, "revoke", "C-1")
+
+
+def test_prices(run):
+    output = run(price, "set", MODEL, "--reference", "r1", "--amount", "0.001")
+    assert "¥0.001 per image" in output
+    run(
+        price, "set", MODEL, "--reference", "r2", "--tenant", "acme", "--included", "100",
+        "--tier", "1000=0.001", "--tier", "0.0005", "--monthly-fee", "99",
+    )  # fmt: skip
+    first, second = json.loads(run(price, "list", "--json"))["data"]
+    assert [tier["up_to"] for tier in second["tiers"]] == [100, 1000, None]
+    assert second["monthly_fee_micros"] == 99_000_000
+    ended = json.loads(run(price, "end", first["id"], "--json"))["data"][0]
+    assert ended["effective_until"] is not None
+    with pytest.raises(InvalidRequest, match="up_to=amount"):
+        run(price, "set", MODEL, "--reference", "r3", "--tier", "some=1")
