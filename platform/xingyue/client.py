@@ -81,15 +81,22 @@ class Client:
             quiet += 1
         raise ApiError(f"the stream from {self._http.base_url} keeps breaking off")
 
-    def download(self, path: str) -> bytes:
+    def download(self, path: str, accept: str = "*/*") -> bytes:
         """The body of a 2xx answer, as it is. ``ApiError`` otherwise."""
+        return self._send("GET", path, headers={"accept": accept}).content
+
+    def remove(self, path: str) -> None:
+        """Delete what is there; its answer has no body."""
+        self._send("DELETE", path)
+
+    def _send(self, method: str, path: str, **options: Any) -> httpx.Response:
         try:
-            answer = self._http.get(path)
+            answer = self._http.request(method, path, **options)
         except httpx.HTTPError as error:
             raise ApiError(f"no answer from {self._http.base_url}: {error}") from error
         if not answer.is_success:
             raise _error(answer)
-        return answer.content
+        return answer
 
     def get(self, path: str, **params: Any) -> Any:
         given = {name: value for name, value in params.items() if value is not None}

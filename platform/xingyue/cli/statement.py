@@ -1,0 +1,148 @@
+"""``statement``, ``earnings``, ``report``: what was used, earned and taken in."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+from urllib.parse import urlencode
+
+import typer
+
+from xingyue.cli import access
+from xingyue.cli.output import Json, console, emit_json, emit_rows
+from xingyue.client import Client
+from xingyue.units import format_cny
+
+report = typer.Typer(help="The operator's reports.", no_args_is_help=True)
+
+
+class Format(StrEnum):
+    JSON = "json"
+    CSV = "csv"
+    PDF = "pdf"
+
+
+class Lang(StrEnum):
+    ZH = "zh"
+    EN = "en"
+
+
+_ACCEPT = {
+    Format.JSON: "application/json",
+    Format.CSV: "text/csv",
+    Format.PDF: "application/pdf",
+}
+
+FormatOption = Annotated[
+    Format | None, typer.Option("--format", help="Write a file of this form instead of a table.")
+]
+LangOption = Annotated[Lang | None, typer.Option(help="Of a PDF or a CSV's header.")]
+PartOption = Annotated[str | None, typer.Option(help="Which table a CSV holds.")]
+OutOption = Annotated[Path | None, typer.Option(help="The file; default: a name of its own here.")]
+Month = Annotated[str, typer.Argument(help="yyyy-mm, UTC.")]
+
+
+def statement(
+    month: Month,
+    form: FormatOption = None,
+    lang: LangOption = None,
+    part: PartOption = None,
+    out: OutOption = None,
+    as_json: Json = False,
+) -> None:
+    """A month's use, what paid for it, and the balance that it leaves."""
+    client, path = access.caller(), f"/v1/statements/{month}"
+    if form is not None:
+        _save(client, path, form, {"lang": lang, "part": part}, out, f"statement-{month}")
+        return
+    done = client.get(path)
+    if as_json:
+        emit_json(done)
+        return
+    _rows(done["lines"], ["model", "version", "unit", "calls", "units"], ["cost_micros"])
+    _rows(done["payments"], ["account", "code"], ["amount_micros"])
+    _facts(done, ("opening", "top_ups", "charges", "reversals", "other", "closing"))
+
+
+def earnings(
+    month: Month,
+    form: FormatOption = None,
+    lang: LangOption = None,
+    part: PartOption = None,
+    out: OutOption = None,
+    as_json: Json = False,
+) -> None:
+    """What your variants earned in a month."""
+    client, path = access.caller(), f"/v1/earnings/{month}"
+    if form is not None:
+        _save(client, path, form, {"lang": lang, "part": part}, out, f"earnings-{month}")
+        return
+    done = client.get(path)
+    if as_json:
+        emit_json(done)
+        return
+    names = ["model", "version", "unit", "calls", "units"]
+    _rows(done["variants"], names, ["sales_micros", "earned_micros"])
+    _facts(done, ("opening", "earned", "other", "closing"))
+
+
+@report.command("revenue")
+def revenue(
+    year: Annotated[int, typer.Option(help="Calendar year, UTC.")],
+    form: FormatOption = None,
+    lang: LangOption = None,
+    part: PartOption = None,
+    out: OutOption = None,
+    as_json: Json = False,
+) -> None:
+    """A year's service revenue, and which part of it vouchers paid."""
+    client, path = access.operator(), "/admin/v1/reports/revenue"
+    if form is not None:
+        query = {"year": year, "lang": lang, "part": part}
+        _save(client, path, form, query, out, f"revenue-{year}")
+        return
+    done = client.get(path, year=year)
+    if as_json:
+        emit_json(done)
+        return
+    _rows(done["by_model"], ["model", "industry", "unit", "calls", "units"], ["cost_micros"])
+    months = [{"month": name, "amount_micros": net} for name, net in done["by_month"].items()]
+    _rows(months, ["month"], ["amount_micros"])
+    _facts(done, ("service", "cash_paid", "voucher_paid"))
+
+
+@report.command("evidence")
+def evidence(
+    period: Annotated[str, typer.Option(help="yyyy-mm, UTC.")],
+    lang: Lang = Lang.ZH,
+    out: OutOption = None,
+) -> None:
+    """The evidence pack (核销材料) of a month's vouchers, as a zip."""
+    query = urlencode({"period": period, "lang": lang.value})
+    content = access.operator().download(f"/admin/v1/vouchers/evidence?{query}")
+    _write(out or Path(f"voucher-evidence-{period}.zip"), content)
+
+
+def _save(
+    client: Client, path: str, form: Format, query: dict[str, Any], out: Path | None, name: str
+) -> None:
+    given = urlencode({key: value for key, value in query.items() if value is not None})
+    content = client.download(f"{path}?{given}", accept=_ACCEPT[form])
+    _write(out or Path(f"{name}.{form.value}"), content)
+
+
+def _write(path: Path, content: bytes) -> None:
+    path.write_bytes(content)
+    console.print(f"{path}: {len(content)} bytes", soft_wrap=True)
+
+
+def _rows(rows: list[dict[str, Any]], names: list[str], money: list[str]) -> None:
+    shown = [row | {name: format_cny(row[name]) for name in money} for row in rows]
+    emit_rows(shown, [*names, *money], as_json=False)
+
+
+def _facts(done: dict[str, Any], names: tuple[str, ...]) -> None:
+    for name in names:
+        amount = format_cny(done[f"{name}_micros"])
+        console.print(f"{name.replace('_', ' ')}: {amount}", highlight=False)
