@@ -6,12 +6,14 @@ import sys
 
 import typer
 
-from xingyue.cli import admin, lifecycle, models
+from xingyue.cli import admin, lifecycle, models, statement, voucher
+from xingyue.cli.audit import audit
 from xingyue.cli.call import call
 from xingyue.cli.dataset import dataset
 from xingyue.cli.output import errors
 from xingyue.cli.tune import tune
 from xingyue.cli.variant import variant
+from xingyue.cli.webhook import webhook
 from xingyue.errors import XingyueError
 
 app = typer.Typer(
@@ -29,14 +31,21 @@ for command in (
     call,
     models.catalog,
     models.usage,
+    statement.statement,
+    statement.earnings,
 ):
     app.command()(command)
 app.command("eval")(models.evaluate)
 app.add_typer(dataset, name="dataset")
 app.add_typer(tune, name="tune")
 app.add_typer(variant, name="variant")
+app.add_typer(webhook, name="webhook")
+app.add_typer(statement.report, name="report")
 app.add_typer(admin.tenant, name="tenant")
 app.add_typer(admin.key, name="key")
+app.add_typer(voucher.voucher, name="voucher")
+app.add_typer(voucher.price, name="price")
+app.add_typer(audit, name="audit")
 
 
 def main() -> None:
