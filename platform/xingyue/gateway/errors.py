@@ -11,6 +11,8 @@ from collections.abc import Callable
 
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
+from sqlalchemy.exc import InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
@@ -18,6 +20,9 @@ from starlette.responses import JSONResponse, Response
 from xingyue import errors, metrics
 
 log = logging.getLogger(__name__)
+
+DATABASE_AWAY = (OperationalError, InterfaceError, PoolTimeout)
+"""No connection, one that broke, none free in time: a retry may succeed."""
 
 STATUS: tuple[tuple[type[errors.XingyueError], int, str], ...] = (
     (errors.UnsupportedMedia, 415, "invalid_request_error"),
@@ -81,6 +86,18 @@ def install(app: FastAPI, methods_of: Callable[[str], set[str]]) -> None:
         if isinstance(error, errors.Internal):
             log.error("%s %s: %s", request.method, request.url.path, error.message)
         return error_response(error)
+
+    async def _database_away(request: Request, error: Exception) -> JSONResponse:
+        log.warning("%s %s: the database is away: %s", request.method, request.url.path, error)
+        return error_response(
+            errors.Overloaded(
+                "the database does not answer; nothing was changed or billed, try again shortly",
+                code="database_unavailable",
+            )
+        )
+
+    for kind in DATABASE_AWAY:
+        app.add_exception_handler(kind, _database_away)
 
     @app.exception_handler(RequestValidationError)
     async def _shape(request: Request, error: Exception) -> JSONResponse:
