@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
-
 import pytest
 
 MODEL = "appliance-surface-qc"
@@ -83,22 +80,6 @@ def test_events_by_the_cursor(used):
     ):
         fault = get(used, f"/v1/usage/events?{query}")
         assert (fault.status_code, fault.json()["error"]["param"]) == (400, param)
-
-
-def test_a_statement_as_json_and_as_csv(used):
-    month = get(used, "/v1/usage?group_by=day").json()["data"][0]["day"][:7]
-    done = get(used, f"/v1/statements/{month}").json()
-    assert (
-        done["opening_micros"] + done["top_ups_micros"] - done["charges_micros"]
-        == (done["closing_micros"])
-    )
-    assert done["charges_micros"] == 3600
-    answer = get(used, f"/v1/statements/{month}", headers={"accept": "text/csv;q=0.9, */*;q=0.1"})
-    assert answer.headers["content-type"].startswith("text/csv")
-    (line,) = csv.DictReader(io.StringIO(answer.text))
-    assert (line["model"], line["units"], line["cost_micros"]) == (MODEL, "3", "3600")
-    wrong = get(used, "/v1/statements/2026-13")
-    assert (wrong.status_code, wrong.json()["error"]["param"]) == (400, "month")
 
 
 @pytest.mark.parametrize(

@@ -132,6 +132,52 @@ def test_the_evidence_pack(world, operator, month):
         assert operator(f"/vouchers/evidence{query}").status_code == 400
 
 
+def test_a_call_that_a_voucher_paid_in_part(world, operator):
+    """Issued, called, told: the statement, the year and the evidence agree to the micro."""
+    world.key("a")
+    _, key = world.services.tenants.issue_key("op", name="i", scopes=["admin"])
+    issued = world.call(
+        "POST",
+        "/admin/v1/vouchers",
+        "op",
+        key=key,
+        json={
+            "vouchers": [
+                {
+                    "code": "HF-1",
+                    "amount_micros": 1_000,
+                    "tenant_id": "a",
+                    "share_percent": 50,
+                    "contract": "HT-88",
+                    "valid_until": "2099-01-01",
+                }
+            ]
+        },
+    )
+    assert issued.status_code == 201, issued.text
+    for _ in range(2):
+        assert world.inspect(MODEL, "a").status_code == 200
+    month = world.services.clock.now().strftime("%Y-%m")
+    done = get(world, f"/v1/statements/{month}").json()
+    by_code = {row.get("code"): row["amount_micros"] for row in done["payments"]}
+    assert by_code == {None: 1_400, "HF-1": 1_000}
+    assert done["closing_micros"] == 100_000_000 - 1_400
+    voucher = next(row for row in done["accounts"] if row.get("code") == "HF-1")
+    assert (voucher["in_micros"], voucher["out_micros"], voucher["closing_micros"]) == (
+        1_000,
+        1_000,
+        0,
+    )
+    year = operator(f"/reports/revenue?year={month[:4]}").json()
+    assert (year["service_micros"], year["voucher_paid_micros"]) == (2_400, 1_000)
+    answer = operator(f"/vouchers/evidence?period={month}&lang=en")
+    with zipfile.ZipFile(io.BytesIO(answer.content)) as archive:
+        payments = archive.read("payments.csv").decode("utf-8-sig")
+        assert "HT-88" in archive.read("contracts.csv").decode()
+    paid = [int(row["Paid by voucher"]) for row in csv.DictReader(io.StringIO(payments))]
+    assert sorted(paid) == [400, 600]
+
+
 @pytest.mark.parametrize(
     ("accept", "kind"),
     [
