@@ -48,7 +48,8 @@ commit_seconds = Histogram(
 )
 _leases = Counter(
     "xingyue_meter_leases",
-    "Leases of credit: granted, not_covered (a refusal), given_back, session_lost.",
+    "Leases of credit: granted, not_covered (a refusal), given_back, session_lost. Of calls that "
+    "the ledger weighs itself: secured, limit_reached.",
     ["outcome"],
 )
 
@@ -60,6 +61,12 @@ _webhooks = Counter(
 
 def webhook_attempt(outcome: str) -> None:
     _webhooks.labels(outcome).inc()
+
+
+_held_refusals = Counter(
+    "xingyue_meter_held_refusals",
+    "Calls refused for money or units that others had set aside and may not use.",
+)
 
 
 @dataclass(slots=True)
@@ -126,6 +133,11 @@ def trunk_watch(trunk: str, waiting: Callable[[], int]) -> Callable[[float], Non
     """``waiting`` is asked at each scrape; what comes back takes the size of each batch."""
     _waiting.labels(trunk).set_function(waiting)
     return _batch.labels(trunk).observe
+
+
+def held_refusal() -> None:
+    """A call was refused for what other calls or gateways had set aside and may not use."""
+    _held_refusals.inc()
 
 
 def lease(outcome: str) -> None:

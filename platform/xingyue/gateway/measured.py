@@ -6,7 +6,16 @@ import time
 from typing import Any
 
 from xingyue import metrics
-from xingyue.ledger.operations import Batch, GiveBack, Grant, Granted, NotCovered
+from xingyue.ledger.operations import (
+    Batch,
+    CapReached,
+    GiveBack,
+    Grant,
+    Granted,
+    NotCovered,
+    Secure,
+    Secured,
+)
 from xingyue.ledger.store import LedgerStore
 
 
@@ -23,7 +32,15 @@ class MeasuredLedger(LedgerStore):
                 metrics.lease("given_back")
             elif isinstance(operation, Grant):
                 metrics.lease(_granted(outcome))
+            elif isinstance(operation, Secure):
+                metrics.lease(_secured(outcome))
         return outcomes
+
+
+def _secured(outcome: object) -> str:
+    if isinstance(outcome, Secured):
+        return "secured"
+    return "limit_reached" if isinstance(outcome, CapReached) else _granted(outcome)
 
 
 def _granted(outcome: object) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
+from xingyue import metrics
 from xingyue.errors import Conflict, Internal, QuotaExhausted, RateLimited, XingyueError
 from xingyue.ledger.demand import Measure
 from xingyue.ledger.events import UsageEvent
@@ -58,6 +59,8 @@ def not_covered(
     amount_micros: int, available_micros: int, busy_micros: int, *, beyond: str = ""
 ) -> QuotaExhausted:
     """``busy_micros``: set aside for calls in progress, so it may come back."""
+    if busy_micros and available_micros + busy_micros >= amount_micros:
+        metrics.held_refusal()
     busy = f" ({format_cny(busy_micros)} is set aside for calls in progress)" if busy_micros else ""
     return QuotaExhausted(
         f"the balance does not cover this call: it may cost up to {format_cny(amount_micros)}"
@@ -74,6 +77,8 @@ def cap_reached(outcome: CapReached, now: datetime) -> XingyueError:
     used = format_cny(outcome.used) if spend else f"{outcome.used} units"
     needed = format_cny(outcome.needed) if spend else f"{outcome.needed}"
     fits = outcome.used - outcome.pending + outcome.needed <= cap.maximum
+    if fits:
+        metrics.held_refusal()
     wait_s = BUSY_RETRY_S if fits else max(1.0, (cap.ends_at - now).total_seconds())
     message = (
         f"{cap.words}; {used} is used or set aside and this call may use up to {needed}; "

@@ -47,6 +47,7 @@ class Securer:
         ``MeterUnavailable``."""
         waited_s = 0.0
         losses = 0
+        returns = 0
         while losses < _ATTEMPTS:
             await self._session.ensure()
             session_id = self._session.id
@@ -60,8 +61,10 @@ class Securer:
                 case CapReached() as reached:
                     raise refusals.cap_reached(reached, self._clock.now())
                 case NotCovered() as short:
-                    if await self._leases.give_back_free(demand.tenant_id):
-                        # This gateway's own lease held some of it.
+                    if returns < _ATTEMPTS and await self._leases.give_back_free(demand.tenant_id):
+                        # This gateway's own lease held some of it. (Calls that cash alone pays
+                        # may take it again, so not for ever.)
+                        returns += 1
                         continue
                     missing = short.needed_micros - short.cash_micros
                     if short.elsewhere_micros < missing or waited_s >= self._recall_wait_s:
