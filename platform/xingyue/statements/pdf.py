@@ -131,7 +131,7 @@ def _table(page: _Page, table: Table, form: Form) -> None:
     page.set_font(_FONT, size=12)
     page.set_text_color(*_ACCENT)
     page.cell(0, 7, word(table.key, language), new_x="LMARGIN", new_y="NEXT")
-    page.set_font(_FONT, size=8)
+    page.set_font(_FONT, size=8 if len(table.columns) < 9 else 7)
     page.set_text_color(*_INK)
     if not rows:
         page.set_text_color(*_MUTED)
@@ -163,7 +163,7 @@ def _draw(page: _Page, table: Table, head: list[str], body: list[list[str]]) -> 
         col_widths=_widths(page, [head, *body]),
         line_height=4.6,
         padding=(0.8, 1.2),
-        wrapmode=WrapMode.CHAR,
+        wrapmode=WrapMode.WORD,
     ) as drawn:
         for cells in [head, *body]:
             row = drawn.row()
