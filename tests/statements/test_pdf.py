@@ -39,7 +39,7 @@ def forms(history, catalog):
         "statement": statement(history.engine, "midea", "2026-11"),
         "earnings": earnings(history.engine, "vend", "2026-11"),
         "revenue": revenue(history.engine, catalog, 2026),
-        "evidence": evidence.gather(history.engine, "2026-11")[0],
+        "evidence": evidence.gather(history.engine, "2026-11", Language.ZH).form,
     }
 
 

@@ -16,7 +16,7 @@ from xingyue.statements import evidence
 from xingyue.statements.earnings import earnings
 from xingyue.statements.forms import canonical, digest, percent
 from xingyue.statements.revenue import revenue
-from xingyue.statements.words import Language
+from xingyue.statements.words import WORDS, Language
 
 
 def test_a_vendors_month_by_variant(history):
@@ -71,8 +71,20 @@ def test_the_operators_year(history, catalog):
     assert caught.value.param == "year"
 
 
+def gather(history, period):
+    """The form, and the payments by the fields' own names."""
+    found = evidence.gather(history.engine, period, Language.EN)
+    with found.payments as file:
+        text = io.StringIO(file.read().decode("utf-8-sig"))
+    names = {english: name for name, (_, english) in WORDS.items()}
+    names["Voucher"] = "code"
+    rows = [{names[key]: value for key, value in row.items()} for row in csv.DictReader(text)]
+    assert len(rows) == found.payments_count
+    return found.form, rows
+
+
 def test_the_evidence_of_vouchers(history):
-    form, payments = evidence.gather(history.engine, "2026-11")
+    form, payments = gather(history, "2026-11")
     assert (form["paid_micros"], form["cost_micros"]) == (2_200, 4_401)
     assert (form["vouchers_count"], form["contracts_count"], form["tenants_count"]) == (2, 2, 2)
     assert [(row["code"], row["contract"], row["state"], row["in_micros"], row["paid_micros"],
@@ -80,7 +92,7 @@ def test_the_evidence_of_vouchers(history):
         ("HF-v1", "HT-1", "assigned", 5_000, 1_600, 0, 3_400),
         ("HF-v2", "HT-2", "assigned", 900, 600, 0, 300),
     ]  # fmt: skip
-    assert sum(row["paid_micros"] for row in payments) == form["paid_micros"]
+    assert sum(int(row["paid_micros"]) for row in payments) == form["paid_micros"]
     assert sum(row["paid_micros"] for row in form["usage"]) == form["paid_micros"]
     # By transfers: the vendor's call was paid to two accounts.
     assert [row["payee"] for row in payments] == [
@@ -88,18 +100,23 @@ def test_the_evidence_of_vouchers(history):
         "vendor:vend:revenue",
         "platform:revenue",
     ]
-    december, reversed_ = evidence.gather(history.engine, "2026-12")
+    december, reversed_ = gather(history, "2026-12")
     assert december["paid_micros"] == -600
     assert december["vouchers"][0]["closing_micros"] == 4_000
     assert [row["kind"] for row in reversed_] == ["reversal"]
     # The month before any voucher.
-    assert evidence.gather(history.engine, "2026-09")[0]["vouchers"] == []
+    assert gather(history, "2026-09") == (gather(history, "2026-09")[0], [])
 
 
 def test_the_pack_names_the_digest_of_each_file(history):
-    form, payments = evidence.gather(history.engine, "2026-11")
-    packed = evidence.pack(form, payments, b"%PDF-", Language.ZH)
-    assert packed == evidence.pack(form, payments, b"%PDF-", Language.ZH)
+    packed, again = (
+        evidence.pack(
+            evidence.gather(history.engine, "2026-11", Language.ZH), b"%PDF-", Language.ZH
+        )
+        for _ in range(2)
+    )
+    assert packed == again
+    form, payments = gather(history, "2026-11")
     with zipfile.ZipFile(io.BytesIO(packed)) as archive:
         files = {name: archive.read(name) for name in archive.namelist()}
     manifest = json.loads(files.pop("manifest.json"))

@@ -64,13 +64,13 @@ async def voucher_evidence(
     a manifest with their digests."""
     services = services_of(request)
     language = Language(lang)
-    form, payments = await asyncio.to_thread(evidence.gather, services.engine, period)
-    pdf = await services.press.print(form, language)
-    packed = await asyncio.to_thread(evidence.pack, form, payments, pdf, language)
+    found = await asyncio.to_thread(evidence.gather, services.engine, period, language)
+    pdf = await services.press.print(found.form, language)
+    packed = await asyncio.to_thread(evidence.pack, found, pdf, language)
     return Response(
         packed,
         media_type="application/zip",
-        headers=_headers(form, f"voucher-evidence-{period}.zip"),
+        headers=_headers(found.form, f"voucher-evidence-{period}.zip"),
     )
 
 

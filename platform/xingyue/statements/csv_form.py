@@ -9,7 +9,7 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import IO, Any
 
 from xingyue.statements.forms import Form, digest
 from xingyue.statements.layouts import layout_of
@@ -34,15 +34,31 @@ def as_csv(form: Form, part: str | None = None, language: Language | None = None
 def write(
     columns: Sequence[str], rows: Iterable[Mapping[str, Any]], language: Language | None = None
 ) -> bytes:
-    """UTF-8; a missing value is empty. Text that a spreadsheet would run is quoted."""
-    text = io.StringIO()
+    file = io.BytesIO()
+    write_to(file, columns, rows, language)
+    return file.getvalue()
+
+
+def write_to(
+    file: IO[bytes],
+    columns: Sequence[str],
+    rows: Iterable[Mapping[str, Any]],
+    language: Language | None = None,
+) -> int:
+    """How many rows it were. UTF-8; a missing value is empty. Text that a spreadsheet would run is
+    quoted."""
+    text = io.TextIOWrapper(file, "utf-8", newline="")
     if language is not None:
         text.write(_BOM)
     writer = csv.writer(text, lineterminator="\r\n")
     writer.writerow(columns if language is None else [word(name, language) for name in columns])
+    count = 0
     for row in rows:
         writer.writerow([_cell(name, row.get(name), language) for name in columns])
-    return text.getvalue().encode()
+        count += 1
+    text.flush()
+    text.detach()
+    return count
 
 
 def _cell(name: str, content: Any, language: Language | None) -> str:

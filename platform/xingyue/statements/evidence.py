@@ -9,22 +9,30 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import tempfile
 import zipfile
 from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import IO, Any
 
 from sqlalchemy import BigInteger, Connection, Engine, Row, case, cast, func, select, type_coerce
 
 from xingyue.ledger.reports import month_bounds
 from xingyue.ledger.tables import transfers, usage_events
 from xingyue.statements import booked
-from xingyue.statements.csv_form import as_csv, write
+from xingyue.statements.csv_form import as_csv, write_to
 from xingyue.statements.forms import CURRENCY, Form, canonical, digest, moment, percent
 from xingyue.statements.names import tenant_names
 from xingyue.statements.words import Language
 from xingyue.vouchers.models import VoucherState
 from xingyue.vouchers.tables import vouchers
+
+_SHARED = ("period", "currency", "events")
+_IN_MEMORY_BYTES = 16 * 2**20
+_CHUNK_BYTES = 2**20
+_ROWS_AT_ONCE = 2_000
 
 _PAYMENT = (
     "transfer_id", "created_at", "kind", "event_id", "request_id", "voucher_id", "code",
@@ -33,10 +41,18 @@ _PAYMENT = (
 )  # fmt: skip
 
 
-def gather(engine: Engine, period: str) -> tuple[Form, list[dict[str, Any]]]:
-    """``period`` as ``yyyy-mm``, UTC: the form, and every payment by a voucher, oldest first.
-    For each voucher opening + in - paid - returned = closing, and the payments add up to
-    ``paid_micros``."""
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    form: Form
+    payments: IO[bytes]
+    """``payments.csv``, from its start: in memory while it is small, else a temporary file."""
+    payments_count: int
+
+
+def gather(engine: Engine, period: str, language: Language) -> Evidence:
+    """``period`` as ``yyyy-mm``, UTC: the form, and every payment by a voucher in the order of
+    the books, read from one state of them. For each voucher opening + in - paid - returned =
+    closing, and the payments add up to ``paid_micros``."""
     start, end = month_bounds(period)
     with booked.one_state(engine) as connection:
         known = {
@@ -50,36 +66,71 @@ def gather(engine: Engine, period: str) -> tuple[Form, list[dict[str, Any]]]:
             for voucher_id in known
             for account, label in booked.voucher_accounts(voucher_id).items()
         }
-        people = tenant_names(connection)
-        moves = booked.movements(connection, names, start, end)
-        paid = booked.payments(connection, names, start, end)
-        use = _usage(connection, known, names, start, end)
-        payments = _payments(connection, known, names, start, end)
-    rows = [
+        rows = _vouchers(connection, known, names, start, end)
+        events, cost = _events(connection, names, start, end)
+        total = sum(row["paid_micros"] for row in rows)
+        form = {
+            "object": "evidence",
+            "period": period,
+            "start": moment(start),
+            "end": moment(end),
+            "currency": CURRENCY,
+            "events": events,
+            "vouchers_count": len(rows),
+            "contracts_count": len({row["contract"] for row in rows if row["contract"]}),
+            "tenants_count": len({row["tenant_id"] for row in rows if row["tenant_id"]}),
+            "paid_micros": total,
+            "cost_micros": cost,
+            "voucher_share_percent": percent(total, cost),
+            "vouchers": rows,
+            "contracts": _contracts(rows, tenant_names(connection)),
+            "usage": _usage(connection, known, names, start, end),
+        }
+        shared = {name: form[name] for name in _SHARED} | {"digest": digest(form)}
+        # Closed by ``pack``, which uses it up.
+        file: IO[bytes] = tempfile.SpooledTemporaryFile(_IN_MEMORY_BYTES)  # noqa: SIM115
+        found = _payments(connection, known, names, start, end)
+        count = write_to(file, (*_PAYMENT, *shared), (row | shared for row in found), language)
+    file.seek(0)
+    return Evidence(form, file, count)
+
+
+def _vouchers(
+    connection: Connection,
+    known: dict[str, Row[Any]],
+    names: dict[str, str],
+    start: datetime,
+    end: datetime,
+) -> list[dict[str, Any]]:
+    """Those with money or movement in the period."""
+    paid = booked.payments(connection, names, start, end)
+    return [
         _voucher(known[each.label.removeprefix("voucher:")], each, paid.get(each.label, 0), end)
-        for each in moves
+        for each in booked.movements(connection, names, start, end)
         if each.opening_micros or each.by_kind or each.label in paid
     ]
-    events = {row["event_id"]: row["cost_micros"] for row in payments}
-    total = sum(row["paid_micros"] for row in rows)
-    form = {
-        "object": "evidence",
-        "period": period,
-        "start": moment(start),
-        "end": moment(end),
-        "currency": CURRENCY,
-        "events": len(events),
-        "vouchers_count": len(rows),
-        "contracts_count": len({row["contract"] for row in rows if row["contract"]}),
-        "tenants_count": len({row["tenant_id"] for row in rows if row["tenant_id"]}),
-        "paid_micros": total,
-        "cost_micros": sum(events.values()),
-        "voucher_share_percent": percent(total, sum(events.values())),
-        "vouchers": rows,
-        "contracts": _contracts(rows, people),
-        "usage": use,
-    }
-    return form, payments
+
+
+def _events(
+    connection: Connection, names: dict[str, str], start: datetime, end: datetime
+) -> tuple[int, int]:
+    """How many events vouchers paid something of, and what these cost in all."""
+    paid = (
+        select(transfers.c.event_id)
+        .where(
+            transfers.c.debit.in_(names) | transfers.c.credit.in_(names),
+            booked.within(start, end),
+            transfers.c.event_id.is_not(None),
+        )
+        .distinct()
+        .subquery()
+    )
+    count, cost = connection.execute(
+        select(func.count(), func.sum(usage_events.c.cost_micros)).select_from(
+            paid.join(usage_events, usage_events.c.id == paid.c.event_id)
+        )
+    ).one()
+    return int(count), int(cost or 0)
 
 
 def _voucher(row: Row[Any], moves: booked.Movements, paid: int, end: datetime) -> dict[str, Any]:
@@ -191,79 +242,79 @@ def _payments(
     names: dict[str, str],
     start: datetime,
     end: datetime,
-) -> list[dict[str, Any]]:
+) -> Iterator[dict[str, Any]]:
     event = usage_events.c
-    found: list[dict[str, Any]] = []
-    sides = (
-        (transfers.c.debit, transfers.c.credit, 1),
-        (transfers.c.credit, transfers.c.debit, -1),
-    )
-    for payer, payee, sign in sides:
-        query = (
-            select(transfers, payer.label("payer"), payee.label("payee"), event.request_id,
-                   event.tenant_id, event.model, event.version, event.unit, event.units,
-                   event.cost_micros)
-            .join(usage_events, event.id == transfers.c.event_id)
-            .where(payer.in_(names), booked.within(start, end))
-        )  # fmt: skip
-        for row in connection.execute(query):
-            voucher = known[names[row.payer].removeprefix("voucher:")]
-            found.append(
-                {
-                    "transfer_id": row.id,
-                    "created_at": moment(row.created_at),
-                    "kind": row.kind,
-                    "event_id": row.event_id,
-                    "request_id": row.request_id,
-                    "voucher_id": voucher.id,
-                    "code": voucher.code,
-                    "contract": voucher.contract,
-                    "tenant_id": row.tenant_id,
-                    "model": row.model,
-                    "version": row.version,
-                    "unit": row.unit,
-                    "units": row.units,
-                    "cost_micros": row.cost_micros,
-                    "paid_micros": sign * row.amount_micros,
-                    "payee": row.payee,
-                }
-            )
-    return sorted(found, key=lambda row: row["transfer_id"])
+    query = (
+        select(transfers, event.request_id, event.tenant_id, event.model, event.version,
+               event.unit, event.units, event.cost_micros)
+        .join(usage_events, event.id == transfers.c.event_id)
+        .where(
+            transfers.c.debit.in_(names) | transfers.c.credit.in_(names), booked.within(start, end)
+        )
+        .order_by(transfers.c.id)
+    )  # fmt: skip
+    for row in connection.execution_options(yield_per=_ROWS_AT_ONCE).execute(query):
+        paid = row.debit in names
+        payer, payee = (row.debit, row.credit) if paid else (row.credit, row.debit)
+        voucher = known[names[payer].removeprefix("voucher:")]
+        yield {
+            "transfer_id": row.id,
+            "created_at": moment(row.created_at),
+            "kind": row.kind,
+            "event_id": row.event_id,
+            "request_id": row.request_id,
+            "voucher_id": voucher.id,
+            "code": voucher.code,
+            "contract": voucher.contract,
+            "tenant_id": row.tenant_id,
+            "model": row.model,
+            "version": row.version,
+            "unit": row.unit,
+            "units": row.units,
+            "cost_micros": row.cost_micros,
+            "paid_micros": row.amount_micros if paid else -row.amount_micros,
+            "payee": payee,
+        }
 
 
-def pack(form: Form, payments: list[dict[str, Any]], pdf: bytes, language: Language) -> bytes:
+def pack(evidence: Evidence, pdf: bytes, language: Language) -> bytes:
     """The zip. ``manifest.json`` names every other file with its SHA-256 and size; ``digest`` is
-    that of ``evidence.json``, which PDF and CSVs name too."""
-    shared = {"period": form["period"], "currency": CURRENCY, "events": form["events"],
-              "digest": digest(form)}  # fmt: skip
-    files = {
-        "evidence.json": canonical(form),
-        "evidence.pdf": pdf,
+    that of ``evidence.json``, which PDF and CSVs name too. Uses ``payments`` up."""
+    form = evidence.form
+    contents: dict[str, IO[bytes]] = {
+        "evidence.json": io.BytesIO(canonical(form)),
+        "evidence.pdf": io.BytesIO(pdf),
         **{
-            f"{part}.csv": as_csv(form, part, language)
+            f"{part}.csv": io.BytesIO(as_csv(form, part, language))
             for part in ("vouchers", "contracts", "usage")
         },
-        "payments.csv": write(
-            (*_PAYMENT, *shared), [row | shared for row in payments or [{}]], language
-        ),
+        "payments.csv": evidence.payments,
     }
-    manifest = {
-        "object": "evidence-manifest",
-        "period": form["period"],
-        "currency": CURRENCY,
-        "digest": digest(form),
-        "payments": len(payments),
-        "files": {
-            name: {"sha256": hashlib.sha256(content).hexdigest(), "bytes": len(content)}
-            for name, content in files.items()
-        },
-    }
-    files["manifest.json"] = json.dumps(manifest, ensure_ascii=False, indent=2).encode()
     into = io.BytesIO()
     with zipfile.ZipFile(into, "w", zipfile.ZIP_DEFLATED) as archive:
-        for name, content in sorted(files.items()):
-            # A fixed time: the same ledger gives the same file.
-            info = zipfile.ZipInfo(name, date_time=(1980, 1, 1, 0, 0, 0))
-            info.compress_type = zipfile.ZIP_DEFLATED
-            archive.writestr(info, content)
+        files = {name: _add(archive, name, file) for name, file in sorted(contents.items())}
+        manifest = {
+            "object": "evidence-manifest",
+            "period": form["period"],
+            "currency": CURRENCY,
+            "digest": digest(form),
+            "payments": evidence.payments_count,
+            "files": files,
+        }
+        text = json.dumps(manifest, ensure_ascii=False, indent=2).encode()
+        _add(archive, "manifest.json", io.BytesIO(text))
     return into.getvalue()
+
+
+def _add(archive: zipfile.ZipFile, name: str, file: IO[bytes]) -> dict[str, Any]:
+    """Its SHA-256 and size."""
+    # A fixed time: the same ledger gives the same file.
+    info = zipfile.ZipInfo(name, date_time=(1980, 1, 1, 0, 0, 0))
+    info.compress_type = zipfile.ZIP_DEFLATED
+    sha, size = hashlib.sha256(), 0
+    with file, archive.open(info, "w", force_zip64=True) as target:
+        while chunk := file.read(_CHUNK_BYTES):
+            sha.update(chunk)
+            size += len(chunk)
+            target.write(chunk)
+    return {"sha256": sha.hexdigest(), "bytes": size}
