@@ -17,6 +17,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import StratifiedGroupKFold
 
+from xingyue.errors import InvalidRequest
 from xingyue_adapters.datasets import ImageSample
 from xingyue_adapters.metrics import cheapest_threshold
 from xingyue_adapters.surface_tuning.features import TrunkRunner
@@ -33,10 +34,13 @@ _VIEWS_TRIED = 2
 """Views of each image in cross-validation: enough to choose by, at half the time."""
 PLAIN = Pooling()
 TEXTURED = Pooling(texture=("f4", "f8"))
-"""What cross-validation chooses from."""
+TEXTURE = Pooling(taps=(), texture=("f4", "f8"))
+CHOICES = {"pooled": PLAIN, "texture": TEXTURE, "both": TEXTURED}
+"""What cross-validation chooses from; all are columns of ``TEXTURED``."""
 SCALE_MAX = 64.0
 """Small crops fill the canvas; their size is told by the picture's numbers."""
-_LOSS_SLACK = 0.02
+_LOSS_SLACK = 0.002
+"""Log-losses that differ by less are equal; of equals the first, plainest, is taken."""
 Rows = NDArray[np.float32]
 
 
@@ -60,10 +64,11 @@ def pooled(
 def columns(pooling: Pooling) -> NDArray[np.intp]:
     """Of rows made by ``TEXTURED``, those that ``pooling`` has."""
     every = np.arange(TEXTURED.width)
-    if pooling == TEXTURED:
-        return every
-    start, stop = TEXTURED.pooled_width, TEXTURED.pooled_width + TEXTURED.texture_width
-    return np.concatenate([every[:start], every[stop:]])
+    pooled = every[: TEXTURED.pooled_width]
+    texture = every[TEXTURED.pooled_width :][: TEXTURED.texture_width]
+    picture = every[TEXTURED.pooled_width + TEXTURED.texture_width :]
+    parts = [pooled if pooling.taps else pooled[:0], texture if pooling.texture else texture[:0]]
+    return np.concatenate([*parts, picture])
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,36 +128,43 @@ def choose(
     classes = order_classes(samples)
     truth = np.array([classes.index(s.label) for s in samples])
     strengths = (settings.regularisation,) if settings.regularisation else STRENGTHS
-    trials = [(pooling, c) for pooling in (PLAIN, TEXTURED) for c in strengths]
+    trials = [(name, c) for name in CHOICES for c in strengths]
     parts = folds(samples, settings.folds, seed)
+    told = np.zeros(len(samples), np.bool_)
     answers = [np.zeros((len(samples), len(classes))) for _ in trials]
     for step, (fitted, held) in enumerate(parts):
-        for index, (pooling, strength) in enumerate(trials):
+        told[held] = True
+        for index, (name, strength) in enumerate(trials):
             check(step * len(trials) + index, len(parts) * len(trials))
-            known = rows[:, :_VIEWS_TRIED, columns(pooling)]
+            known = rows[:, :_VIEWS_TRIED, columns(CHOICES[name])]
             model = fit(known[fitted], truth[fitted], classes, strength)
             answers[index][held] = model.logits(known[held, 0])
+    if len(set(truth[told])) < len(classes):
+        raise InvalidRequest(
+            "classification needs images of two groups or more in every class, to choose its "
+            "settings on some that it was not fitted on; add images of other parts",
+            code="too_few_groups",
+            param="data",
+        )
+    truth = truth[told]
     weights = balanced_weights(truth.tolist())
     judged = []
-    for logits in answers:
+    for logits in (answer[told] for answer in answers):
         heat = temperature(logits, truth, weights)
         chances = softmax((logits / heat).astype(np.float32))
         own = np.clip(chances[np.arange(len(truth)), truth], 1e-7, 1.0)
         judged.append((float(-(weights * np.log(own)).mean()), heat, chances))
-    # The plainest among those that are about as good, for data that will come.
     least = min(loss for loss, *_ in judged)
-    best = next(
-        i for i, (loss, *_) in enumerate(judged) if loss <= least * (1 + _LOSS_SLACK) + 1e-3
-    )
-    (pooling, strength), (_, heat, chances) = trials[best], judged[best]
+    best = next(i for i, (loss, *_) in enumerate(judged) if loss <= least + _LOSS_SLACK)
+    (name, strength), (_, heat, chances) = trials[best], judged[best]
     return Chosen(
-        pooling,
+        CHOICES[name],
         strength,
         heat,
         _threshold(classes, truth, chances, settings.escape_cost),
         {
-            f"{'texture' if p.texture else 'pooled'} {c:g}": round(loss, 4)
-            for (p, c), (loss, *_) in zip(trials, judged, strict=True)
+            f"{name} {c:g}": round(loss, 4)
+            for (name, c), (loss, *_) in zip(trials, judged, strict=True)
         },
         round(float((chances.argmax(axis=1) == truth).mean()), 4),
     )

@@ -46,8 +46,9 @@ class Pooling:
         picture = raw.get("picture", False)
         if not isinstance(picture, bool):
             raise InvalidRequest("features.picture must be true or false", param="features.picture")
-        taps = tap_names(raw, "taps", TAP_STRIDES)
         texture = tap_names(raw, "texture", TEXTURE_TAPS) if raw.get("texture") else ()
+        pooled = raw.get("taps") or not texture
+        taps = tap_names(raw, "taps", TAP_STRIDES) if pooled else ()
         return cls(taps, texture, picture)
 
     def to_manifest(self) -> dict[str, Any]:
@@ -116,29 +117,68 @@ class Pooling:
         """Where ``weights . row`` comes from: ``(h, w)`` over the canvas, on the finest tap's grid.
 
         ``weights`` ``(width,)``, ``taps`` each ``(C, h, w)``. A mean is the sum of its cells, a
-        deviation that of their squared distances over itself, a maximum belongs to its one cell;
-        so before it is laid on one grid, the map adds up to the sum, texture and the picture's
-        numbers left out.
+        deviation that of their squared distances over itself, likewise a covariance; a maximum
+        belongs to its one cell. So before it is laid on one grid, the map adds up to the sum, the
+        picture's numbers left out.
         """
-        cells_of = [taps[tap].shape[-1] for tap in self.taps]
-        joined = np.zeros((max(cells_of), max(cells_of)), np.float32)
+        finest = max(taps[tap].shape[-1] for tap in self.read)
+        joined = np.zeros((finest, finest), np.float32)
         start = 0
         for tap in self.taps:
             cells = covered_cells(taps[tap], place, side)
-            channels, count = cells.shape
-            mean_w, std_w, max_w = weights[start : start + 3 * channels].reshape(3, channels)
-            start += 3 * channels
-            centred = cells - cells.mean(axis=1, keepdims=True)
-            deviation = np.sqrt(np.maximum((centred**2).mean(axis=1), _VARIANCE_MIN))
-            flat = (mean_w / count) @ cells + (std_w / (count * deviation)) @ centred**2
-            peaks = cells.argmax(axis=1)
-            np.add.at(flat, peaks, max_w * cells[np.arange(channels), peaks])
-            whole = np.zeros(taps[tap].shape[1:], np.float32)
-            rows, columns = covered_shape(whole.shape, place, side)
-            whole[:rows, :columns] = flat.reshape(rows, columns)
-            share = (len(whole) / len(joined)) ** 2
-            joined += share * cv2.resize(whole, joined.shape[::-1], interpolation=cv2.INTER_LINEAR)
+            stop = start + 3 * len(cells)
+            flat = _pooled_evidence(weights[start:stop].reshape(3, -1), cells)
+            joined += _laid(flat, taps[tap].shape[-2:], place, side, joined.shape)
+            start = stop
+        for tap in self.texture:
+            cells = covered_cells(taps[tap], place, side)
+            stop = start + len(cells) * (len(cells) + 1) // 2
+            flat = _texture_evidence(weights[start:stop], cells)
+            joined += _laid(flat, taps[tap].shape[-2:], place, side, joined.shape)
+            start = stop
         return joined
+
+
+def _pooled_evidence(
+    weights: NDArray[np.float32], cells: NDArray[np.float32]
+) -> NDArray[np.float32]:
+    """``weights`` ``(3, C)`` of mean, deviation, maximum; ``(cells,)`` that add up to the sum."""
+    mean_w, std_w, max_w = weights
+    count = cells.shape[1]
+    centred = cells - cells.mean(axis=1, keepdims=True)
+    deviation = np.sqrt(np.maximum((centred**2).mean(axis=1), _VARIANCE_MIN))
+    flat = (mean_w / count) @ cells + (std_w / (count * deviation)) @ centred**2
+    peaks = cells.argmax(axis=1)
+    np.add.at(flat, peaks, max_w * cells[np.arange(len(cells)), peaks])
+    return np.asarray(flat, np.float32)
+
+
+def _texture_evidence(
+    weights: NDArray[np.float32], cells: NDArray[np.float32]
+) -> NDArray[np.float32]:
+    """The root of a covariance with its sign is the covariance over its root: a sum over cells."""
+    centred = cells - cells.mean(axis=1, keepdims=True)
+    covariance = centred @ centred.T / np.float32(cells.shape[1])
+    pairs = np.triu_indices(len(cells))
+    form = np.zeros_like(covariance)
+    form[pairs] = weights / np.sqrt(np.maximum(np.abs(covariance[pairs]), _VARIANCE_MIN))
+    return np.asarray(((form @ centred) * centred).sum(axis=0) / cells.shape[1], np.float32)
+
+
+def _laid(
+    flat: NDArray[np.float32],
+    grid: tuple[int, ...],
+    place: Window,
+    side: int,
+    shape: tuple[int, ...],
+) -> NDArray[np.float32]:
+    """Evidence of the covered cells of a tap's ``grid``, spread over a finer map of ``shape``."""
+    whole = np.zeros(grid, np.float32)
+    rows, columns = covered_shape(grid, place, side)
+    whole[:rows, :columns] = flat.reshape(rows, columns)
+    share = (grid[0] / shape[0]) ** 2
+    size = (shape[1], shape[0])
+    return np.asarray(share * cv2.resize(whole, size, interpolation=cv2.INTER_LINEAR), np.float32)
 
 
 def covered_shape(shape: tuple[int, ...], place: Window, side: int) -> tuple[int, int]:

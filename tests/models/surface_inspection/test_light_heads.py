@@ -160,14 +160,15 @@ def test_a_linear_head_is_softmax_of_its_product(wide_trunk: SurfaceTrunk, write
     assert found["defects"][0]["box"] == [0, 0, 60, 50]
 
 
-def test_evidence_adds_up_to_the_logit() -> None:
+@pytest.mark.parametrize("texture", [(), ("f8",)], ids=["pooled", "texture"])
+def test_evidence_adds_up_to_the_logit(texture: tuple[str, ...]) -> None:
     random = np.random.default_rng(3)
     taps = {
         tap: random.normal(0, 1, (TAP_CHANNELS[tap], 256 // s, 256 // s)).astype(np.float32)
         for tap, s in TAP_STRIDES.items()
         if tap == "f8"
     }
-    pooling, place = Pooling(("f8",), (), picture=False), Window(0, 0, 100, 70, 200, 140)
+    pooling, place = Pooling(("f8",), texture, picture=False), Window(0, 0, 100, 70, 200, 140)
     weights = random.normal(0, 1, pooling.width).astype(np.float32)
     canvas = np.zeros((1, 3, 256, 256), np.float32)
     row = pooling.pool(canvas, {"f8": taps["f8"][None]}, [place])[0]
