@@ -17,9 +17,9 @@ from xingyue_adapters.document_qa.retrieval import holds
 from xingyue_adapters.document_qa.stores import Ingested, result_of, search, write_store
 from xingyue_adapters.document_qa.text_metrics import exact, f1, share_of
 
-COLUMNS = (
-    "set", "asked", "F1", "EM", "F1 answered", "verbatim", "citation", "first token p50", "p95",
-    "CPU p50", "p95", "judged", "answered", "false answers",
+ANSWER_COLUMNS = ("set", "asked", "F1", "EM", "F1 answered", "verbatim", "citation")
+REFUSAL_COLUMNS = (
+    "set", "judged", "answered", "false answers", "first token p50", "p95", "CPU p50", "p95",
 )  # fmt: skip
 _FOLDS = 4
 _PASSAGES = 5
@@ -52,7 +52,7 @@ class Answers:
             f"{name}.false_answers": _mean(self.false_answers),
         }
 
-    def row(self, name: str) -> tuple[str, ...]:
+    def answer_row(self, name: str) -> tuple[str, ...]:
         found = self.metrics(name)
         shares = [
             found[f"{name}.f1"],
@@ -61,14 +61,15 @@ class Answers:
             _mean(self.verbatim),
             _mean(self.supported),
         ]
+        return (name, str(len(self.scores)), *(f"{share:.3f}" for share in shares))
+
+    def refusal_row(self, name: str) -> tuple[str, ...]:
         return (
             name,
-            str(len(self.scores)),
-            *(f"{share:.3f}" for share in shares),
-            *(f"{s:.2f} s" for s in np.quantile(self.first_s, (0.5, 0.95), axis=0).T.ravel()),
             str(len(self.answered)),
             f"{_mean(self.answered):.3f}",
             f"{_mean(self.false_answers):.3f}",
+            *(f"{s:.2f} s" for s in np.quantile(self.first_s, (0.5, 0.95), axis=0).T.ravel()),
         )
 
 

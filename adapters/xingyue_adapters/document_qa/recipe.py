@@ -49,6 +49,7 @@ class DocumentQaRecipe:
         asker = answers.Asker(embed, infer, speak)
         limit = int(context.options.get("limit", _LIMIT))
         rows: list[tuple[str, ...]] = []
+        refusals: list[tuple[str, ...]] = []
         metrics: dict[str, float] = {}
         with tempfile.TemporaryDirectory(prefix="xingyue-eval-") as folder:
             stores = list(_stores(context, embed, Path(folder)))
@@ -62,15 +63,25 @@ class DocumentQaRecipe:
                     Path(folder) / questions.name,
                     context.progress,
                 )
-                rows.append(found.row(questions.name))
+                rows.append(found.answer_row(questions.name))
+                refusals.append(found.refusal_row(questions.name))
                 metrics |= found.metrics(questions.name)
         note = (
             f"At most {limit} questions a set, drawn by a fixed seed, are answered; a refusal "
-            "counts 0 in F1 and EM. Whether there is an answer is judged for all, with their "
-            f"document in the store and without it. {_GMP_NOTE} {SPLIT_NOTE}"
+            f"counts 0 in F1 and EM. {_GMP_NOTE} {SPLIT_NOTE}"
         )
-        table = EvalTable("Answers", answers.COLUMNS, tuple(rows), metrics, note)
-        return [_retrieval_table(stores), table]
+        judged = (
+            "Whether there is an answer is judged for all questions, with their document in the "
+            "store and without it. First token: of those answered, search included, by the clock "
+            "and in CPU time of one thread."
+        )
+        return [
+            _retrieval_table(stores),
+            EvalTable("Answers", answers.ANSWER_COLUMNS, tuple(rows), metrics, note),
+            EvalTable(
+                "Refusals and speed", answers.REFUSAL_COLUMNS, tuple(refusals), metrics, judged
+            ),
+        ]
 
 
 _Store = tuple[QuestionSet, dict[str, Ingested], HeadRef, retrieval.Retrieval]

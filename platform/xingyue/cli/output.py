@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import sys
 from collections.abc import Sequence
 from typing import Annotated, Any
 
@@ -10,7 +12,8 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-console = Console()
+console = Console(width=None if sys.stdout.isatty() or "COLUMNS" in os.environ else 160)
+"""In a file or a pipe there is no edge to fit: tables keep their columns whole."""
 errors = Console(stderr=True)
 
 Json = Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")]

@@ -96,7 +96,7 @@ def data(tmp_path: Path) -> Path:
 
 
 def test_document_qa_is_judged_by_search_answers_and_refusals(data: Path) -> None:
-    retrieval, answers = DocumentQaRecipe().evaluate(Parts().context(data, limit=4))
+    retrieval, answers, refusals = DocumentQaRecipe().evaluate(Parts().context(data, limit=4))
     assert retrieval.metrics["cmrc2018-zh.hit_5"] == 1.0
     assert answers.metrics["cmrc2018-zh.citation_verbatim"] == 1.0
     assert answers.metrics["cmrc2018-zh.citation_precision"] == 1.0
@@ -104,7 +104,8 @@ def test_document_qa_is_judged_by_search_answers_and_refusals(data: Path) -> Non
     assert answers.metrics["cmrc2018-zh.answered"] == 1.0
     assert answers.metrics["cmrc2018-zh.false_answers"] < 1.0
     assert answers.rows[0][:2] == ("cmrc2018-zh", "4")
-    assert len(answers.columns) == len(answers.rows[0])
+    for table in (answers, refusals):
+        assert len(table.columns) == len(table.rows[0])
 
 
 def test_retrieval_alone_needs_the_embedding_alone(data: Path) -> None:
