@@ -19,6 +19,7 @@ from hypothesis.stateful import (
     Bundle,
     RuleBasedStateMachine,
     consumes,
+    initialize,
     invariant,
     multiple,
     precondition,
@@ -46,6 +47,8 @@ FAILURES = (QuotaExhausted, MeterUnavailable)
 CAP = 600
 FREE, MIDDLE = 15, 20
 FEE = 40
+FAULTS = st.sampled_from([None] * 7 + list(Fault))
+KINDS = st.sampled_from(["flat", "plan", "capped"])
 
 
 class SecuredMachine(RuleBasedStateMachine):
@@ -105,6 +108,12 @@ class SecuredMachine(RuleBasedStateMachine):
         purchase = Purchase("acme", "m", "m", "appliances", None)
         return Demand(purchase, f"price-{kind}", 1, units, buckets, caps, fee, vouchers=True)
 
+    @initialize(amounts=st.lists(st.integers(100, 900), max_size=3))
+    def begin(self, amounts):
+        self.top_up(900)
+        for i, amount in enumerate(amounts):
+            self.issue(amount, days=(2, 1, 30)[i], share=(100, 50, 100)[i])
+
     @rule(amount=st.integers(1, 1000))
     def top_up(self, amount):
         self.number += 1
@@ -139,9 +148,9 @@ class SecuredMachine(RuleBasedStateMachine):
     @rule(
         target=holds,
         name=st.sampled_from(GATEWAYS),
-        kind=st.sampled_from(["flat", "plan", "capped"]),
+        kind=KINDS,
         units=st.integers(0, 30),
-        fault=st.none() | st.sampled_from(Fault),
+        fault=FAULTS,
     )
     def admit(self, name, kind, units, fault):
         meter = self.gateway(name)
@@ -165,7 +174,7 @@ class SecuredMachine(RuleBasedStateMachine):
     @rule(
         held=consumes(holds),
         part=st.integers(0, 100),
-        fault=st.none() | st.sampled_from(Fault),
+        fault=FAULTS,
     )
     def post(self, held, part, fault):
         name, meter, hold, kind, units_max = held
@@ -180,7 +189,34 @@ class SecuredMachine(RuleBasedStateMachine):
         finally:
             self.store.faults = []
 
+    @rule(
+        calls=st.lists(
+            st.tuples(st.sampled_from(GATEWAYS), KINDS, st.integers(1, 20), st.integers(0, 100)),
+            min_size=1,
+            max_size=5,
+        )
+    )
+    def calls_at_once(self, calls):
+        """Admitted together, ended together: each may take what the others leave."""
+
+        async def serve(name, kind, units_max, part):
+            meter = self.meters[name]
+            with contextlib.suppress(*FAILURES):
+                hold = await meter.admit("acme", 0, demand=self.demand(kind, units_max))
+                units = units_max * part // 100
+                await self.post_async(meter, hold, hold.rate.cost_micros(units), units, kind)
+
+        async def together():
+            await asyncio.gather(*(serve(*call) for call in calls))
+
+        for name, *_ in calls:
+            self.gateway(name)
+        self.run(together())
+
     def post_event(self, meter, hold, cost, units, kind):
+        self.run(self.post_async(meter, hold, cost, units, kind))
+
+    async def post_async(self, meter, hold, cost, units, kind):
         self.number += 1
         event = UsageEvent(
             tenant_id="acme",
@@ -196,7 +232,7 @@ class SecuredMachine(RuleBasedStateMachine):
             price_id=None if hold.rate is None else hold.rate.price_id,
             id=f"evt_{self.number}",
         )
-        self.run(meter.post(hold, event))
+        await meter.post(hold, event)
         self.answered[event.id] = cost
 
     @rule(held=consumes(holds))
@@ -292,7 +328,7 @@ class SecuredMachine(RuleBasedStateMachine):
 
 TestSecuredMachine = SecuredMachine.TestCase
 TestSecuredMachine.settings = settings(
-    max_examples=40,
+    max_examples=60,
     stateful_step_count=40,
     deadline=None,
     suppress_health_check=list(HealthCheck),

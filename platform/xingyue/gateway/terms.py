@@ -11,7 +11,7 @@ from xingyue.pricing.models import PriceEntry
 from xingyue.pricing.rules import capacities, select_entry
 from xingyue.pricing.terms import TenantTerms
 from xingyue.serving.served import ServedModel
-from xingyue.tenants.limits import Limits
+from xingyue.tenants.limits import NONE, Limits
 from xingyue.tenants.tenant import Principal
 from xingyue.units import Price, format_cny
 from xingyue.vouchers.models import Purchase
@@ -31,6 +31,8 @@ def offer(
 ) -> Offer:
     """No look-up here: a call of a tenant without vouchers, plans and limits costs a few
     comparisons."""
+    if not terms.prices and not terms.vouchers and not _limited(principal):
+        return Offer(Rate(_default_id(model), model.price.price().cost_micros), None)
     entry = select_entry(terms.prices, model.id, principal.tenant.id, now) if terms.prices else None
     if entry is not None and entry.unit is not model.price.unit:
         # Agreed for a unit that the model no longer counts.
@@ -91,9 +93,17 @@ def _fee(entry: PriceEntry | None, tenant_id: str, now: datetime) -> Fee | None:
     return Fee(f"plan:{entry.id}:{tenant_id}:{now:%Y-%m}", entry.monthly_fee_micros)
 
 
+def _limited(principal: Principal) -> bool:
+    # By identity first: it is asked for every call.
+    return any(
+        limits is not NONE and bool(limits)
+        for limits in (principal.tenant.limits, principal.key.limits)
+    )
+
+
 def _caps(principal: Principal, model: str, now: datetime) -> Iterator[Cap]:
     tenant, key = principal.tenant, principal.key
-    if not (tenant.limits or key.limits):
+    if not _limited(principal):
         return
     for kind, name, key_id, limits in (
         ("tenant", tenant.id, None, tenant.limits),
