@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import secrets
 from collections.abc import AsyncIterator, Callable, Mapping
@@ -9,6 +10,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+from xingyue import tracing
 from xingyue.audit.log import AuditLog
 from xingyue.catalog.heads import HeadSource
 from xingyue.catalog.loader import load_catalog
@@ -78,6 +80,7 @@ async def open_services(
     """All of one gateway process, from the database to the meter; closed in reverse. ``store``
     stands in for the S3 server that ``access`` leads to."""
     clock = SystemClock()
+    tracing.start("gateway", settings.trace_target)
     engine = open_engine(settings.database_url or "")
     objects = store or S3Store(access)
     variants = variants_assembly.assemble(engine, settings.home / "keys", clock=clock)
@@ -156,6 +159,8 @@ async def open_services(
         await files.close()
         await meter.close()
         engine.dispose()
+        # In a thread: it waits for the collector.
+        await asyncio.to_thread(tracing.stop)
 
 
 def _tenant_access(settings: Settings, objects: ObjectStore, access: S3Access) -> TenantAccess:

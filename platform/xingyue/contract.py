@@ -62,12 +62,14 @@ class WorkItem:
     ``op``      what is asked of the family, one of ``Family.ops``
     ``payload`` raw parts by name: ``{"image": b"..."}``, ``{"document": b"..."}``
     ``params``  plain JSON values (threshold, messages, top_k, ...)
+    ``trace``   W3C traceparent of the call; empty where it is not traced
     """
 
     op: str
     head: HeadRef | None
     payload: Mapping[str, bytes] = field(default_factory=dict)
     params: Mapping[str, Any] = field(default_factory=dict)
+    trace: str = ""
 
 
 @dataclass(slots=True)

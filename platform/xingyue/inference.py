@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from xingyue import metrics
+from xingyue import metrics, tracing
 from xingyue.catalog.spec import Catalog, EntrySpec
 from xingyue.contract import Chunk, HeadRef, WorkItem, WorkResult
 from xingyue.errors import IntegrityError, Internal, NotFound, XingyueError
@@ -85,8 +85,9 @@ class Inference:
     ) -> AsyncGenerator[Chunk, None]:
         """Chunks; the last one carries ``final``."""
         served = _served(model)
-        chunks = self._client(served).stream(WorkItem(op, served.head, {}, params))
-        with _counted(served) as stats:
+        item = WorkItem(op, served.head, {}, params)
+        with _counted(served) as stats, tracing.streamed(item, served.trunk or ""):
+            chunks = self._client(served).stream(item)
             try:
                 async for chunk in chunks:
                     if chunk.final is not None:

@@ -32,6 +32,12 @@ _SECONDS = (0.0005, 0.001, 0.002, 0.004, 0.008, 0.015, 0.03, 0.06, 0.12, 0.25, 0
 _SIZES = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 
 _requests = Counter("xingyue_requests", "Answers.", ["route", "method", "status"])
+_request_seconds = Histogram(
+    "xingyue_request_seconds",
+    "From a request's first byte here to its answer's head; of a stream, to its first token.",
+    ["route"],
+    buckets=_SECONDS,
+)
 _refusals = Counter("xingyue_refusals", "Calls refused or failed, by code.", ["code"])
 overhead = Histogram(
     "xingyue_overhead_seconds", "A call's time less the model's own compute.", buckets=_SECONDS
@@ -105,13 +111,18 @@ def model_stats(model: str, version: str) -> ModelStats:
 
 
 @cache
-def _answer_counter(route: str, method: str, status: int) -> Callable[[], None]:
-    return _requests.labels(route, method, str(status)).inc
+def _answer_counters(
+    route: str, method: str, status: int
+) -> tuple[Callable[[], None], Callable[[float], None]]:
+    counted, timed = _requests.labels(route, method, str(status)), _request_seconds.labels(route)
+    return counted.inc, timed.observe
 
 
-def answered(route: str, method: str, status: int) -> None:
+def answered(route: str, method: str, status: int, seconds: float) -> None:
     """``route`` is the template, such as ``/v1/files/{file_id}``, never the path that was sent."""
-    _answer_counter(route, method, status)()
+    count, observe = _answer_counters(route, method, status)
+    count()
+    observe(seconds)
 
 
 def refused(code: str) -> None:

@@ -8,6 +8,8 @@ from typing import Literal
 from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from xingyue.tracing import TraceTarget
+
 
 class Settings(BaseSettings):
     """Defaults run the whole platform on one machine, under ``home``."""
@@ -78,9 +80,23 @@ class Settings(BaseSettings):
     webhook_timeout_s: float = Field(
         default=10.0, gt=0, le=60, description="Time for one attempt to deliver a webhook, seconds."
     )
+    otel_endpoint: str | None = Field(
+        default=None,
+        description="OTLP/HTTP collector for traces (http://host:4318); default: no traces.",
+    )
+    otel_console: bool = Field(
+        default=False, description="Traces as lines of JSON on stderr of gateways and replicas."
+    )
+    otel_sample: float = Field(
+        default=1.0, ge=0, le=1, description="Share of the traces begun by the gateway itself."
+    )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         default="info", description="Log level of all parts."
     )
+
+    @property
+    def trace_target(self) -> TraceTarget:
+        return TraceTarget(self.otel_endpoint, self.otel_console, self.otel_sample)
 
     @property
     def s3_folder(self) -> Path:

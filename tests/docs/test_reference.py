@@ -40,6 +40,7 @@ DOCUMENTS = [
     path
     for pattern in ("*.md", "docs/**/*.md", "benchmarks/**/*.md")
     for path in sorted(ROOT.glob(pattern))
+    if not any(part.startswith(".") for part in path.relative_to(ROOT).parts)
 ]
 
 

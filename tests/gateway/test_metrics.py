@@ -69,6 +69,7 @@ def test_money_refusals_and_routes(world):
     assert grown(before, after, "xingyue_refusals_total", code="model_not_found") == 1
     assert grown(before, after, "xingyue_units_total", model=MODEL, unit="image") == 1
     assert grown(before, after, "xingyue_cost_micros_total", model=MODEL) == 1200
+    assert grown(before, after, "xingyue_request_seconds_count", route=route) == 2
     assert grown(before, after, "xingyue_overhead_seconds_count") == 1
     assert grown(before, after, "xingyue_meter_commit_operations_count") >= 1
     assert grown(before, after, "xingyue_meter_commit_seconds_count") >= 1

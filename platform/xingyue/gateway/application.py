@@ -36,6 +36,7 @@ from xingyue.gateway import (
 from xingyue.gateway.audit_trail import AuditTrail
 from xingyue.gateway.context import RequestContext
 from xingyue.gateway.services import Services
+from xingyue.gateway.traced import RequestTrace
 
 ROUTERS: tuple[APIRouter, ...] = (
     inspect.router,
@@ -91,6 +92,7 @@ def build_app(
         redoc_url=None,
         middleware=[
             Middleware(RequestContext, body_max_bytes=body_max_bytes, stamp=stamp_request_id),
+            Middleware(RequestTrace),
             Middleware(AuditTrail),
         ],
     )

@@ -58,7 +58,8 @@ class RequestContext:
                 headers.update(state.get("rate_headers", {}))
                 route = getattr(scope.get("route"), "path", "unmatched")
                 method = asked if asked in _METHODS else "other"
-                metrics.answered(route, method, message["status"])
+                seconds = time.perf_counter() - state["started_s"]
+                metrics.answered(route, method, message["status"], seconds)
             elif asked == "HEAD":
                 message = {**message, "body": b""}
             await send(message)

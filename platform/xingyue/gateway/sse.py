@@ -15,7 +15,7 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
-from xingyue import metrics
+from xingyue import metrics, tracing
 from xingyue.contract import Chunk, WorkResult
 from xingyue.errors import DeadlineExceeded, Internal, XingyueError
 from xingyue.gateway.chat_request import ChatCall, grounding
@@ -182,7 +182,8 @@ class _Stream:
                 ("x-xingyue-cost-micros", str(event.cost_micros)),
             )
             stored = StoredResponse(200, headers, whole)
-        await self._meter.post(self._hold, event, stored)
+        with tracing.span("post"):
+            await self._meter.post(self._hold, event, stored)
         metrics.billed(self._call.model.entry.id, event.unit, event.units, event.cost_micros)
         self._settled = True
         self._release()

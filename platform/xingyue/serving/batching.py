@@ -7,12 +7,13 @@ forms the next batch; when none is, a call leaves at once, alone. No timer anywh
 from __future__ import annotations
 
 import asyncio
+import sys
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 
-from xingyue import metrics
+from xingyue import metrics, tracing
 from xingyue.contract import Outcome, WorkItem
 from xingyue.errors import DeadlineExceeded, Internal, Overloaded, XingyueError
 
@@ -34,6 +35,7 @@ class _Waiting:
     item: WorkItem
     future: asyncio.Future[Answer] = field(repr=False)
     since_s: float = field(default_factory=time.perf_counter)
+    trace: tracing.QueuedCall | None = None
 
 
 Send = Callable[[Sequence[WorkItem]], Awaitable[tuple[list[Outcome], float]]]
@@ -50,6 +52,7 @@ class Coalescer:
         self._max_batch = max_batch
         self._in_flight = in_flight
         self._queue_max = queue_max
+        self._name = name
         self._queue: deque[_Waiting] = deque()
         self._out = 0
         self._tasks: set[asyncio.Task[None]] = set()
@@ -68,6 +71,8 @@ class Coalescer:
                 retry_after_s=1.0,
             )
         waiting = _Waiting(item, asyncio.get_running_loop().create_future())
+        if tracing.active is not None:
+            waiting.trace = tracing.QueuedCall(tracing.active, self._name)
         self._queue.append(waiting)
         self._pump()
         try:
@@ -77,6 +82,9 @@ class Coalescer:
             raise DeadlineExceeded(
                 f"no answer within {timeout_s:g} s; nothing was billed"
             ) from error
+        finally:
+            if waiting.trace is not None:
+                waiting.trace.ended(sys.exception())
 
     def _pump(self) -> None:
         while self._queue and self._out < self._in_flight:
@@ -97,6 +105,9 @@ class Coalescer:
         left_s = time.perf_counter()
         if self._observe is not None:
             self._observe(len(batch))
+        for waiting in batch:
+            if waiting.trace is not None:
+                waiting.trace.sent(waiting.item, self._name, len(batch))
         try:
             outcomes, compute_ms = await self._send([waiting.item for waiting in batch])
             if len(outcomes) != len(batch):
@@ -116,5 +127,7 @@ class Coalescer:
             heads.add(digest)
             if not waiting.future.done():
                 queue_ms = (left_s - waiting.since_s) * 1e3
+                if waiting.trace is not None:
+                    waiting.trace.ended(outcome if isinstance(outcome, XingyueError) else None)
                 waiting.future.set_result(Answer(outcome, compute_ms, len(batch), queue_ms, first))
         self._pump()

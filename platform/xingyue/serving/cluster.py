@@ -118,6 +118,7 @@ def _trunk_application(settings: Settings, catalog: Catalog, name: str, access: 
         allow_hub=settings.allow_hub,
         s3=access,
         image_max_pixels=settings.image_max_pixels,
+        trace=settings.trace_target,
     )
     deployment: Any = serve.deployment(
         TrunkReplica,

@@ -6,6 +6,7 @@ import logging
 import time
 from collections.abc import Iterator, Sequence
 
+from xingyue import tracing
 from xingyue.catalog.heads import HeadSource
 from xingyue.catalog.plugins import load_family
 from xingyue.catalog.spec import TrunkSpec
@@ -48,7 +49,7 @@ class Engine:
 
     def infer(self, items: Sequence[WorkItem]) -> tuple[list[Outcome], float]:
         """One outcome per item, in order, and the milliseconds that it took."""
-        started = time.perf_counter()
+        started, started_ns = time.perf_counter(), time.time_ns()
         outcomes: list[Outcome | None] = [None] * len(items)
         ready: list[tuple[int, WorkItem, Head | None]] = []
         for index, item in enumerate(items):
@@ -61,13 +62,20 @@ class Engine:
             for (index, _, _), outcome in zip(ready, done, strict=True):
                 outcomes[index] = outcome
         full = [outcome or Internal("the model gave no answer") for outcome in outcomes]
+        if tracing.active is not None:
+            tracing.computed(items, full, started_ns)
         return full, (time.perf_counter() - started) * 1e3
 
     def generate(self, item: WorkItem) -> Iterator[Chunk]:
         """Chunks as they come. ``XingyueError`` for an item that can't be served."""
         if not isinstance(self._trunk, StreamingTrunk):
             raise InvalidRequest("this model does not stream; leave out stream", param="stream")
-        yield from self._trunk.generate(item, self._head(item))
+        started_ns = time.time_ns()
+        try:
+            yield from self._trunk.generate(item, self._head(item))
+        finally:
+            if tracing.active is not None:
+                tracing.computed([item], [None], started_ns)
 
     def load(self, ref: HeadRef) -> None:
         """Make a head resident before it is called; raises what loading raises."""

@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
+from xingyue import tracing
 from xingyue.catalog.heads import HeadSource
 from xingyue.catalog.spec import TrunkSpec, WeightSpec
 from xingyue.catalog.weights import WeightStore
@@ -29,6 +30,7 @@ class ReplicaConfig:
     allow_hub: bool
     s3: S3Access
     image_max_pixels: int
+    trace: tracing.TraceTarget
 
 
 class TrunkReplica:
@@ -36,6 +38,7 @@ class TrunkReplica:
     event loop, which must never block."""
 
     def __init__(self, config: ReplicaConfig) -> None:
+        tracing.start(f"trunk-{config.name}", config.trace)
         store = WeightStore(config.home / "weights", config.weights, config.allow_hub)
         heads = HeadSource(config.home / "cache" / "heads", S3Store(config.s3))
         self._engine = Engine(
