@@ -8,6 +8,7 @@ import pytest
 from typer.testing import CliRunner
 
 from xingyue.cli import access
+from xingyue.cli.admin import key, tenant
 from xingyue.cli.voucher import price, voucher
 from xingyue.client import ApiError, Client
 from xingyue.errors import InvalidRequest
@@ -75,3 +76,18 @@ def test_prices(run):
     assert ended["effective_until"] is not None
     with pytest.raises(InvalidRequest, match="up_to=amount"):
         run(price, "set", MODEL, "--reference", "r3", "--tier", "some=1")
+
+
+def test_limits_and_group(run):
+    run(tenant, "set", "acme", "--group", "midea", "--limits", '{"spend_micros_per_day": 5}')
+    shown = json.loads(run(tenant, "show", "acme"))
+    assert (shown["group"], shown["limits"]) == ("midea", {"spend_micros_per_day": 5})
+    issued = json.loads(
+        run(key, "create", "acme", "--limits", '{"requests_per_minute": 7}', "--json")
+    )
+    assert issued["limits"] == {"requests_per_minute": 7}
+    assert "limited to {}" in run(key, "limit", "acme", issued["id"], "{}")
+    with pytest.raises(InvalidRequest, match="not JSON"):
+        run(key, "limit", "acme", issued["id"], "much")
+    with pytest.raises(InvalidRequest, match="say what to change"):
+        run(tenant, "set", "acme")

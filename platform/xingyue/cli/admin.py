@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import uuid
 from typing import Annotated, Any
 
@@ -17,6 +18,7 @@ tenant = typer.Typer(help="Tenants and their credit.", no_args_is_help=True)
 key = typer.Typer(help="API keys: shown once, revocable.", no_args_is_help=True)
 
 _BASE = "/admin/v1/tenants"
+_LIMITS = 'JSON, all of them anew, such as {"spend_micros_per_day": 5000000}; {} for none.'
 
 
 @tenant.command("create")
@@ -45,6 +47,31 @@ def show_tenant(tenant_id: str) -> None:
     emit_json(access.operator().get(f"{_BASE}/{tenant_id}"))
 
 
+@tenant.command("set")
+def change_tenant(
+    tenant_id: str,
+    name: Annotated[str | None, typer.Option()] = None,
+    status: Annotated[str | None, typer.Option(help="active or suspended")] = None,
+    rate_limit: Annotated[int | None, typer.Option(help="Requests per minute.")] = None,
+    group: Annotated[str | None, typer.Option(help="Its group of companies.")] = None,
+    limits: Annotated[str | None, typer.Option(help=_LIMITS)] = None,
+    as_json: Json = False,
+) -> None:
+    """Change what is given; the rest stays."""
+    given: dict[str, Any] = {
+        "name": name,
+        "status": status,
+        "rate_limit_requests": rate_limit,
+        "group": group,
+        "limits": None if limits is None else _limits(limits),
+    }
+    body = {field: value for field, value in given.items() if value is not None}
+    if not body:
+        raise InvalidRequest("say what to change; see --help")
+    answer = access.operator().request("PATCH", f"{_BASE}/{tenant_id}", json=body)
+    _show(answer, f"tenant {tenant_id} is changed", as_json)
+
+
 @tenant.command("topup")
 def top_up(
     tenant_id: str,
@@ -71,12 +98,31 @@ def create_key(
     name: str = "cli",
     scope: Annotated[list[str] | None, typer.Option(help="call, tune, publish, admin")] = None,
     model: Annotated[list[str] | None, typer.Option(help="Only these models.")] = None,
+    limits: Annotated[str | None, typer.Option(help=_LIMITS)] = None,
     as_json: Json = False,
 ) -> None:
     """Issue a key. Its secret is printed now and never again."""
-    body = {"name": name, "scopes": scope or ["call"], "models": model or None}
+    body = {
+        "name": name,
+        "scopes": scope or ["call"],
+        "models": model or None,
+        "limits": None if limits is None else _limits(limits),
+    }
     answer = access.operator().post(f"{_BASE}/{tenant_id}/keys", body)
     _show(answer, f"{answer['id']}: {answer['secret']}", as_json)
+
+
+@key.command("limit")
+def limit_key(
+    tenant_id: str,
+    key_id: str,
+    limits: Annotated[str, typer.Argument(help=_LIMITS)],
+    as_json: Json = False,
+) -> None:
+    """Set a key's limits."""
+    path = f"{_BASE}/{tenant_id}/keys/{key_id}"
+    answer = access.operator().request("PATCH", path, json={"limits": _limits(limits)})
+    _show(answer, f"{key_id} is limited to {json.dumps(answer['limits'])}", as_json)
 
 
 @key.command("list")
@@ -91,6 +137,13 @@ def revoke_key(tenant_id: str, key_id: str, as_json: Json = False) -> None:
     """Refuse a key from now on."""
     answer = access.operator().request("DELETE", f"{_BASE}/{tenant_id}/keys/{key_id}")
     _show(answer, f"{key_id} is revoked", as_json)
+
+
+def _limits(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError as error:
+        raise InvalidRequest(f"limits are not JSON: {error}", param="limits") from error
 
 
 def _show(answer: Any, words: str, as_json: bool) -> None:
