@@ -35,19 +35,7 @@ _STOP_S = 3.0
 def start(settings: Settings) -> Callable[[], None]:
     """Join the operator's cluster, or start one here; returns what stops it again."""
     others = set(psutil.Process().children(recursive=True))
-    if settings.ray_address:
-        ray.init(address=settings.ray_address, log_to_driver=False)
-    else:
-        ray.init(
-            # A plan, not a limit: an idle trunk must not keep another from being placed.
-            num_cpus=settings.ray_cpus or max(8, os.cpu_count() or 1),
-            include_dashboard=settings.ray_dashboard,
-            dashboard_host="127.0.0.1",
-            _node_ip_address="127.0.0.1",
-            object_store_memory=512 * 2**20,
-            log_to_driver=False,
-            configure_logging=False,
-        )
+    _init(settings)
     serve.start(
         http_options=HTTPOptions(
             host=settings.host,
@@ -58,6 +46,31 @@ def start(settings: Settings) -> Callable[[], None]:
         logging_config={"enable_access_log": False},
     )
     return functools.partial(_stop, others)
+
+
+def _init(settings: Settings) -> None:
+    if settings.ray_address:
+        ray.init(address=settings.ray_address, log_to_driver=False)
+        return
+    for attempt in (1, 2, 3):
+        try:
+            ray.init(
+                # A plan, not a limit: an idle trunk must not keep another from being placed.
+                num_cpus=settings.ray_cpus or max(8, os.cpu_count() or 1),
+                include_dashboard=settings.ray_dashboard,
+                dashboard_host="127.0.0.1",
+                _node_ip_address="127.0.0.1",
+                object_store_memory=512 * 2**20,
+                log_to_driver=False,
+                configure_logging=False,
+            )
+            return
+        except Exception as error:
+            # Ray gives its own processes 30 seconds, which a machine under load may not keep.
+            if "timed out" not in str(error) or attempt == 3:
+                raise
+            log.warning("Ray did not start in time (try %d): %s", attempt, error)
+            ray.shutdown()
 
 
 def _stop(others: set[psutil.Process]) -> None:
