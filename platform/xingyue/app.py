@@ -27,6 +27,7 @@ from xingyue.finetune.bases import Bases
 from xingyue.finetune.service import FineTuning
 from xingyue.finetune.sources import DataLimits, DataSources
 from xingyue.gateway.measured import MeasuredLedger
+from xingyue.gateway.metrics_port import own_port
 from xingyue.gateway.services import Readiness, Services
 from xingyue.indexing import TrunkIndexer
 from xingyue.inference import Inference, TrunkClient
@@ -115,6 +116,7 @@ async def open_services(
             every(60.0, terms.maintain),
             variants.running(),
             webhooks.running(),
+            own_port(settings.host, settings.metrics_port),
         ):
             yield Services(
                 settings=settings,

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from xingyue.clock import SystemClock
-from xingyue.errors import XingyueError
+from xingyue.errors import InvalidRequest, XingyueError
 from xingyue.ledger import tables as _tables  # noqa: F401  (declares the tables)
 from xingyue.ledger.store import LedgerStore
 from xingyue.settings import Settings
@@ -52,6 +52,24 @@ def provision(settings: Settings) -> DemoAccess:
     access = DemoAccess(f"http://{settings.host}:{settings.port}", key, admin)
     _write_env(settings.home, access)
     return access
+
+
+def provision_operator(settings: Settings) -> None:
+    """The schema and the operator with the key of the settings, and no demo tenant: for clusters.
+    Idempotent. ``InvalidRequest`` without ``admin_key``."""
+    settings = settings.resolved()
+    if settings.admin_key is None:
+        raise InvalidRequest(
+            "set XINGYUE_ADMIN_KEY (xy-...): on a cluster no key is made up", param="admin_key"
+        )
+    engine = open_engine(settings.database_url or "")
+    try:
+        create_schema(engine)
+        tenants = TenantStore(engine, clock=SystemClock())
+        tenants.ensure_tenant(OPERATOR, "Operator")
+        _admin_key(tenants, settings, {})
+    finally:
+        engine.dispose()
 
 
 def read_env(home: Path) -> dict[str, str]:

@@ -169,6 +169,7 @@ def _triton_lines() -> list[str]:
         lines.append(f"# HELP {name} {words}\n# TYPE {name} {kind}\n")
         lines += [
             f'{name}{{model="{model}",version="{version}"}} {getattr(stats, field)}\n'
-            for (model, version), stats in _stats.items()
+            # A copy: on its own port the page is made beside the loop that counts.
+            for (model, version), stats in list(_stats.items())
         ]
     return lines

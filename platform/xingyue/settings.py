@@ -40,6 +40,9 @@ class Settings(BaseSettings):
     )
     ray_dashboard: bool = Field(default=False, description="Start Ray's dashboard.")
     ray_cpus: int | None = Field(default=None, description="CPUs that Ray may plan with.")
+    ray_proxies: Literal["EveryNode", "HeadOnly"] = Field(
+        default="EveryNode", description="Nodes of the cluster that take calls at the port."
+    )
     gateway_replicas: int = Field(default=1, ge=1, description="Gateway processes.")
     haproxy: bool = Field(default=True, description="Ray Serve's HAProxy in front of gateways.")
 
@@ -79,6 +82,11 @@ class Settings(BaseSettings):
     )
     webhook_timeout_s: float = Field(
         default=10.0, gt=0, le=60, description="Time for one attempt to deliver a webhook, seconds."
+    )
+    metrics_port: int | None = Field(
+        default=None,
+        description="Each gateway process also shows its own metrics on this port, or the next "
+        "free one: for more than one gateway, since /metrics is answered by any of them.",
     )
     otel_endpoint: str | None = Field(
         default=None,

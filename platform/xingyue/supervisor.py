@@ -51,7 +51,7 @@ def run_platform(settings: Settings, on_ready: Callable[[], None]) -> None:
         stack.callback(cluster.start(settings))
         # Ray has put its own handler in place, one that ends the process where it stands.
         _on_stop_signal(stopping)
-        build = functools.partial(_gateway, settings, catalog, access)
+        build = functools.partial(build_gateway, settings, catalog, access)
         cluster.deploy(settings, catalog, access, build)
         _wait_ready(settings, stopping, cluster.failures)
         if not stopping.is_set():
@@ -76,7 +76,7 @@ def _object_store(settings: Settings, stack: ExitStack) -> S3Access:
     return access
 
 
-def _gateway(settings: Settings, catalog: Catalog, access: S3Access) -> FastAPI:
+def build_gateway(settings: Settings, catalog: Catalog, access: S3Access) -> FastAPI:
     """Runs in the gateway's own process."""
     from xingyue.serving.readiness import ServeReadiness
     from xingyue.serving.remote import RemoteTrunk

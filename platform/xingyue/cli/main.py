@@ -11,6 +11,7 @@ from xingyue.cli.audit import audit
 from xingyue.cli.call import call
 from xingyue.cli.dataset import dataset
 from xingyue.cli.output import errors
+from xingyue.cli.top import top
 from xingyue.cli.tune import tune
 from xingyue.cli.variant import variant
 from xingyue.cli.webhook import webhook
@@ -28,6 +29,7 @@ for command in (
     lifecycle.up,
     lifecycle.down,
     lifecycle.status,
+    top,
     call,
     models.catalog,
     models.usage,

@@ -41,7 +41,7 @@ def start(settings: Settings) -> Callable[[], None]:
             host=settings.host,
             port=settings.port,
             request_timeout_s=None,
-            location=ProxyLocation.EveryNode,
+            location=ProxyLocation(settings.ray_proxies),
         ),
         logging_config={"enable_access_log": False},
     )
@@ -99,7 +99,7 @@ def deploy(
     used = sorted({entry.trunk for entry in catalog.models if entry.trunk is not None})
     targets = [
         serve.RunTarget(
-            _trunk_application(settings, catalog, name, access), app_name(name), route_prefix=None
+            trunk_application(settings, catalog, name, access), app_name(name), route_prefix=None
         )
         for name in used
     ]
@@ -121,7 +121,8 @@ def failures() -> dict[str, str]:
     }
 
 
-def _trunk_application(settings: Settings, catalog: Catalog, name: str, access: S3Access) -> Any:
+def trunk_application(settings: Settings, catalog: Catalog, name: str, access: S3Access) -> Any:
+    """The replica group of one trunk, to be run as the application ``app_name(name)``."""
     spec = catalog.trunks[name]
     config = ReplicaConfig(
         name=name,
