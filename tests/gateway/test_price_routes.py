@@ -90,6 +90,14 @@ def test_a_failed_first_call_does_not_begin_the_plan(world, admin):
     assert [cost(world) for _ in range(3)] == [0, 0, 500]
 
 
+def test_an_own_variant_costs_what_its_base_does(world, admin):
+    world.fit("a", "drum", shift=0.0)
+    price(admin, tenant_id="a", included_units=1, tiers=None)
+    assert cost(world) == 0
+    answer = world.inspect("a.drum", "a")
+    assert answer.headers["x-xingyue-cost-micros"] == "500"
+
+
 @pytest.mark.parametrize(
     ("fields", "status", "param"),
     [

@@ -33,7 +33,7 @@ def offer(
     comparisons."""
     if not terms.prices and not terms.vouchers and not _limited(principal):
         return Offer(Rate(_default_id(model), model.price.price().cost_micros), None)
-    entry = select_entry(terms.prices, model.id, principal.tenant.id, now) if terms.prices else None
+    entry = _agreed(terms, principal.tenant.id, model, now)
     if entry is not None and entry.unit is not model.price.unit:
         # Agreed for a unit that the model no longer counts.
         entry = None
@@ -67,6 +67,16 @@ def offer(
             vouchers=vouchers,
         ),
     )
+
+
+def _agreed(
+    terms: TenantTerms, tenant_id: str, model: ServedModel, now: datetime
+) -> PriceEntry | None:
+    """The price book's; for a tenant's own variant that is in no book, its base's."""
+    entry = select_entry(terms.prices, model.id, tenant_id, now)
+    if entry is None and model.vendor_id is None and model.id != model.entry.id:
+        return select_entry(terms.prices, model.entry.id, tenant_id, now)
+    return entry
 
 
 def _default_id(model: ServedModel) -> str:
