@@ -4,7 +4,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: up down status weights test check lint docs eval bench bench-variants clean postgres
+.PHONY: up down status weights test check lint docs eval bench bench-peers bench-variants clean \
+	postgres simulate
 
 up: $(STAMP)
 	$(BIN)/xingyue up
@@ -39,18 +40,28 @@ eval: $(STAMP) weights
 	$(BIN)/xingyue eval appliance-surface-qc --data $(DATA)
 
 # Throughput and latency against the raw loop, on a platform of its own (benchmarks/README.md):
-# make bench SCENARIO=image,noop SECONDS=10 ROUNDS=3
+# make bench SCENARIO=image,noop SECONDS=10 ROUNDS=3 PEERS=raw,litserve
 SCENARIO ?= all
 SECONDS ?= 10
 ROUNDS ?= 3
 bench: $(STAMP) weights
 	PYTHONPATH=benchmarks $(BIN)/python -m xingyue_benchmarks run \
-	  --scenario $(SCENARIO) --seconds $(SECONDS) --rounds $(ROUNDS)
+	  --scenario $(SCENARIO) --seconds $(SECONDS) --rounds $(ROUNDS) $(if $(PEERS),--peers $(PEERS))
+
+# Servers to compare with, each in an environment of its own: make bench-peers PEERS=litserve
+bench-peers: $(STAMP)
+	PYTHONPATH=benchmarks $(BIN)/python -m xingyue_benchmarks install $(if $(PEERS),--peers $(PEERS))
 
 # A thousand variants on one trunk, in process: make bench-variants SECONDS=10 ROUNDS=4
 bench-variants: $(STAMP) weights
 	PYTHONPATH=benchmarks $(BIN)/python -m xingyue_benchmarks.variants engine \
 	  --seconds $(SECONDS) --rounds $(ROUNDS)
+
+# The meter under thousands of seeds; one that breaks the promise is printed: SEEDS=5000 FROM=1
+SEEDS ?= 5000
+FROM ?= 1
+simulate: $(STAMP)
+	PYTHONPATH=tests/simulator $(BIN)/python -m ledger_simulator --seeds $(SEEDS) --from $(FROM)
 
 # A real PostgreSQL for the ledger's tests; where it can't be installed they are skipped.
 postgres:

@@ -94,9 +94,11 @@ def settle_secured(
     _end_secured(journal, hold, HoldState.POSTED, terms, event, fee_micros)
 
 
-def void_session(journal: Journal, session_id: str) -> None:
+def expire_session(journal: Journal, session_id: str) -> None:
+    """Of a session that ended. A call that still runs there (the session was given up over
+    a commit in doubt, or fenced off) meets it as one whose time ran out."""
     for hold in _pending(journal, holds.c.session_id == session_id):
-        _end(journal, hold, HoldState.VOIDED)
+        _end(journal, hold, HoldState.EXPIRED)
 
 
 def expire(journal: Journal) -> None:

@@ -58,7 +58,7 @@ def _open(journal: Journal, operation: OpenSession) -> SessionOpened:
         )
     ).all():
         end(journal, fenced, SessionState.DEAD)
-        holds.void_session(journal, fenced)
+        holds.expire_session(journal, fenced)
     expires_at = journal.now + timedelta(seconds=operation.ttl_s)
     journal.connection.execute(
         insert(sessions).values(
@@ -102,7 +102,7 @@ def close_sessions(
 ) -> list[None]:
     for operation in operations:
         end(journal, operation.session_id, SessionState.CLOSED)
-        holds.void_session(journal, operation.session_id)
+        holds.expire_session(journal, operation.session_id)
     return [None] * len(operations)
 
 
