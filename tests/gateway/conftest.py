@@ -6,6 +6,8 @@ import functools
 import hashlib
 import json
 import re
+import threading
+import time
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from importlib.metadata import entry_points
@@ -14,6 +16,7 @@ from typing import Any
 
 import httpx
 import pytest
+import uvicorn
 from fastapi import FastAPI
 from starlette.testclient import TestClient
 
@@ -43,7 +46,7 @@ class AllReady:
 class World:
     """One gateway, and what tests do to it. ``key(tenant)`` makes the tenant with credit."""
 
-    client: TestClient
+    client: TestClient | httpx.Client
     services: Services
     objects: MemoryStore
     trunk: ArithmeticTrunk
@@ -118,15 +121,15 @@ class World:
 
     def upkeep(self) -> None:
         """What a gateway does once a second."""
+        assert isinstance(self.client, TestClient)
         assert self.client.portal is not None
         self.client.portal.call(self.services.variants.maintain)
 
 
-@contextmanager
-def opened(
+def assembled(
     tmp_path: Path, trunks_of: Any = None, objects: MemoryStore | None = None, **settings: Any
 ):
-    """A gateway on ``trunks_of(catalog)``; arithmetic where that is left out."""
+    """The parts of a gateway on ``trunks_of(catalog)``; arithmetic where that is left out."""
     settings = Settings(
         home=tmp_path, catalog=ROOT / "catalog.yaml", _env_file=None, **settings
     ).resolved()
@@ -139,6 +142,13 @@ def opened(
     def services():
         return open_services(settings, catalog, access, trunks, AllReady(), objects)
 
+    return services, settings, objects, trunk
+
+
+@contextmanager
+def opened(tmp_path: Path, *given: Any, **options: Any):
+    """A gateway in this process, called without a network."""
+    services, settings, objects, trunk = assembled(tmp_path, *given, **options)
     app = build_app(services, body_max_bytes=settings.body_max_bytes)
     with TestClient(app, raise_server_exceptions=False) as client:
         client.event_hooks["response"].append(functools.partial(_as_documented, app))
@@ -146,6 +156,32 @@ def opened(
         # Whatever a test did, the books must be right.
         balance = trial_balance(app.state.services.engine)
         assert balance.ok, balance
+
+
+@contextmanager
+def listening(tmp_path: Path, *given: Any, **options: Any):
+    """A gateway that other libraries' clients reach: ports of loopback, a thread of its own."""
+    services, settings, objects, trunk = assembled(tmp_path, *given, **options)
+    app = build_app(services, body_max_bytes=settings.body_max_bytes)
+    config = uvicorn.Config(app, host="127.0.0.1", port=0, log_level="warning")
+    server = uvicorn.Server(config)
+    thread = threading.Thread(target=server.run, daemon=True)
+    thread.start()
+    until_s = time.monotonic() + 30
+    while not server.started:
+        assert thread.is_alive(), "the server did not start"
+        assert time.monotonic() < until_s, "the server did not start"
+        time.sleep(0.01)
+    try:
+        port = server.servers[0].sockets[0].getsockname()[1]
+        with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=240) as client:
+            client.event_hooks["response"].append(functools.partial(_as_documented, app))
+            yield World(client, app.state.services, objects, trunk)
+        balance = trial_balance(app.state.services.engine)
+        assert balance.ok, balance
+    finally:
+        server.should_exit = True
+        thread.join(30)
 
 
 def _as_documented(app: FastAPI, answer: httpx.Response) -> None:
@@ -173,6 +209,15 @@ def open_world(tmp_path: Path):
     """Opens a gateway on other trunks or settings: ``open_world(trunks_of, **settings)``."""
     with ExitStack() as stack:
         yield lambda *given, **settings: stack.enter_context(opened(tmp_path, *given, **settings))
+
+
+@pytest.fixture
+def listen(tmp_path: Path):
+    """As ``open_world``, but behind real ports."""
+    with ExitStack() as stack:
+        yield lambda *given, **settings: stack.enter_context(
+            listening(tmp_path, *given, **settings)
+        )
 
 
 @pytest.fixture(scope="session")

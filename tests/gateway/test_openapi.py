@@ -45,11 +45,13 @@ def test_every_fault_is_the_envelope_and_every_answer_has_its_id(document):
         for status, answer in operation["responses"].items():
             if status.startswith("2"):
                 assert "x-request-id" in answer["headers"], name
-            elif name != "GET /readyz":
-                assert answer == {"$ref": f"#/components/responses/{status}"}
-    for answer in document["components"]["responses"].values():
+            elif name not in ("GET /readyz", "GET /v2/health/ready"):
+                prefix = "open-inference-" if " /v2" in name else ""
+                assert answer == {"$ref": f"#/components/responses/{prefix}{status}"}
+    for name, answer in document["components"]["responses"].items():
         schema = answer["content"]["application/json"]["schema"]
-        assert schema == {"$ref": "#/components/schemas/Error"}
+        kind = "InferError" if name.startswith("open-inference-") else "Error"
+        assert schema == {"$ref": f"#/components/schemas/{kind}"}
     assert "retry-after" in document["components"]["responses"]["429"]["headers"]
 
 
@@ -65,6 +67,8 @@ CALLS = [
     "POST /v1/inspect/{model}",
     "POST /v1/chat/completions",
     "POST /v1/embeddings",
+    "POST /v2/models/{model}/infer",
+    "POST /v2/models/{model}/versions/{version}/infer",
     "POST /v1/vector_stores/{store_id}/search",
 ]
 

@@ -29,11 +29,18 @@ _REMEDY = (
 
 @dataclass(frozen=True, slots=True)
 class Images:
-    """``many``: several files were sent, so the answer is a list."""
+    """``templates``: none, one for all images, or one for each. ``many``: several files were sent,
+    so the answer is a list. ``all_or_none``: one image's error is the whole call's."""
 
     images: tuple[bytes, ...]
-    template: bytes | None
+    templates: tuple[bytes, ...]
     many: bool
+    all_or_none: bool = False
+
+    def template_of(self, index: int) -> bytes | None:
+        if len(self.templates) > 1:
+            return self.templates[index]
+        return self.templates[0] if self.templates else None
 
 
 def media_type(request: Request) -> str:
@@ -46,7 +53,7 @@ async def read_images(request: Request, principal: Principal, body: bytes) -> Im
     if not body:
         raise InvalidRequest(f"the body is empty; {_REMEDY}", code="empty_body", param="body")
     if kind in IMAGE_TYPES:
-        return Images((body,), None, many=False)
+        return Images((body,), (), many=False)
     if kind == "multipart/form-data":
         return await _multipart(request, body)
     if kind == "application/json":
@@ -66,7 +73,7 @@ async def _multipart(request: Request, body: bytes) -> Images:
     except (MultiPartException, KeyError, ValueError) as error:
         raise InvalidRequest(f"the multipart body is malformed: {error}", param="body") from error
     images: list[bytes] = []
-    template = None
+    templates: tuple[bytes, ...] = ()
     for name, part in form.multi_items():
         if not isinstance(part, UploadFile):
             raise InvalidRequest(
@@ -78,14 +85,14 @@ async def _multipart(request: Request, body: bytes) -> Images:
         if not data:
             raise InvalidRequest(f"file part {name!r} is empty", code="empty_body", param=name)
         if name == "template":
-            template = data
+            templates = (data,)
         else:
             images.append(data)
     if not images:
         raise InvalidRequest("no image among the parts; name it 'image'", param="image")
     if len(images) > IMAGES_MAX:
         raise InvalidRequest(f"at most {IMAGES_MAX} images in one call", param="image")
-    return Images(tuple(images), template, many=len(images) > 1)
+    return Images(tuple(images), templates, many=len(images) > 1)
 
 
 async def _from_bucket(request: Request, principal: Principal, body: bytes) -> Images:
@@ -108,7 +115,7 @@ async def _from_bucket(request: Request, principal: Principal, body: bytes) -> I
         )
     except NotFound:
         raise missing from None
-    return Images((data,), None, many=False)
+    return Images((data,), (), many=False)
 
 
 def parse_json(body: bytes) -> dict[str, Any]:

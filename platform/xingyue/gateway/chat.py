@@ -15,7 +15,7 @@ from xingyue.gateway.auth import Caller
 from xingyue.gateway.bodies import parse_json
 from xingyue.gateway.chat_request import ChatCall, read_call
 from xingyue.gateway.embeddings import model_name
-from xingyue.gateway.metering import Ran, check_model, metered, resolve, timeout_s
+from xingyue.gateway.metering import Ran, Work, check_model, metered, resolve, timeout_s
 from xingyue.gateway.search import find_passages
 from xingyue.gateway.services import services_of
 from xingyue.gateway.sse import stream_answer
@@ -37,13 +37,17 @@ async def chat_completions(request: Request, principal: Caller) -> Response:
         return await stream_answer(
             request, principal, call, body, lambda: _chunks(request, principal, call)
         )
+    work = whole_answer(request, principal, call)
+    return await metered(
+        request, principal, call.model, body=body, units_max=work.units_max, run=work.run
+    )
 
+
+def whole_answer(request: Request, principal: Principal, call: ChatCall) -> Work:
     async def run() -> Ran:
         return await _whole(request, principal, call)
 
-    return await metered(
-        request, principal, call.model, body=body, units_max=call.units_max, run=run
-    )
+    return Work(call.model, call.units_max, run)
 
 
 async def _whole(request: Request, principal: Principal, call: ChatCall) -> Ran:

@@ -73,7 +73,7 @@ class RequestContext:
             if not isinstance(error, XingyueError):
                 log.exception("%s %s", scope["method"], scope["path"])
                 error = Internal(f"an internal fault; it was logged as {state['request_id']}")
-            await error_response(error)(scope, receive, stamped)
+            await error_response(error, scope["path"])(scope, receive, stamped)
 
     def _check_length(self, scope: Scope) -> None:
         length = Headers(scope=scope).get("content-length")

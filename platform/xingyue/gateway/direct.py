@@ -18,7 +18,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from xingyue.errors import InvalidRequest
-from xingyue.gateway import embeddings, inspect
+from xingyue.gateway import embeddings, inspect, oip_routes
 from xingyue.gateway.auth import authorize
 from xingyue.tenants.tenant import Principal, Scope
 
@@ -35,11 +35,16 @@ async def _inspect(request: Request, principal: Principal) -> Response:
     return await inspect.inspect(request, model, principal, bool(heatmap), threshold)
 
 
+async def _infer(request: Request, principal: Principal) -> Response:
+    return await oip_routes.infer(request, principal, request.path_params["model"])
+
+
 def install(app: FastAPI) -> None:
     """Call it after the framework's routes are there."""
     app.router.routes[:0] = [
         _route("/v1/inspect/{model}", _inspect),
         _route("/v1/embeddings", embeddings.embeddings),
+        _route("/v2/models/{model}/infer", _infer),
     ]
 
 

@@ -15,8 +15,9 @@ from xingyue.catalog.spec import Task
 from xingyue.errors import InvalidRequest
 from xingyue.gateway.auth import Caller
 from xingyue.gateway.bodies import parse_json
-from xingyue.gateway.metering import Ran, metered, resolve, timeout_s
+from xingyue.gateway.metering import Ran, Work, metered, resolve, timeout_s
 from xingyue.gateway.services import services_of
+from xingyue.serving.served import ServedModel
 
 router = APIRouter(tags=["openai"])
 
@@ -29,8 +30,16 @@ async def embeddings(request: Request, principal: Caller) -> Response:
     """Vectors of unit length; `encoding_format` float or base64 (float32, little endian)."""
     body = await request.body()
     asked = parse_json(body)
-    services = services_of(request)
     model = await resolve(request, principal, model_name(asked))
+    work = embedding(request, model, asked)
+    return await metered(
+        request, principal, model, body=body, units_max=work.units_max, run=work.run
+    )
+
+
+def embedding(request: Request, model: ServedModel, asked: dict[str, Any]) -> Work:
+    """``InvalidRequest`` names the field and the remedy."""
+    services = services_of(request)
     if model.task is not Task.EMBEDDINGS:
         raise InvalidRequest(f"{model.id} is no embedding model", param="model")
     inputs = _inputs(asked.get("input"))
@@ -65,7 +74,7 @@ async def embeddings(request: Request, principal: Caller) -> Response:
 
     # A token is at least one byte; a few more per input for markers of begin and end.
     units_max = sum(len(text.encode()) + 8 for text in inputs)
-    return await metered(request, principal, model, body=body, units_max=units_max, run=run)
+    return Work(model, units_max, run)
 
 
 def model_name(asked: dict[str, Any]) -> str:

@@ -65,7 +65,8 @@ def envelope(error: errors.XingyueError) -> dict[str, object]:
     }
 
 
-def error_response(error: errors.XingyueError) -> JSONResponse:
+def error_response(error: errors.XingyueError, path: str = "") -> JSONResponse:
+    """``path``: of the request; under ``/v2`` the protocol there has an envelope of its own."""
     status, _ = status_of(error)
     metrics.refused(error.code)
     headers = {}
@@ -74,6 +75,8 @@ def error_response(error: errors.XingyueError) -> JSONResponse:
         headers["retry-after"] = str(max(1, math.ceil(wait_s)))
     if status == 401:
         headers["www-authenticate"] = "Bearer"
+    if path == "/v2" or path.startswith("/v2/"):
+        return JSONResponse({"error": error.message}, status, headers)
     return JSONResponse(envelope(error), status, headers)
 
 
@@ -85,7 +88,7 @@ def install(app: FastAPI, methods_of: Callable[[str], set[str]]) -> None:
         assert isinstance(error, errors.XingyueError)
         if isinstance(error, errors.Internal):
             log.error("%s %s: %s", request.method, request.url.path, error.message)
-        return error_response(error)
+        return error_response(error, request.url.path)
 
     async def _database_away(request: Request, error: Exception) -> JSONResponse:
         log.warning("%s %s: the database is away: %s", request.method, request.url.path, error)
@@ -93,7 +96,8 @@ def install(app: FastAPI, methods_of: Callable[[str], set[str]]) -> None:
             errors.Overloaded(
                 "the database does not answer; nothing was changed or billed, try again shortly",
                 code="database_unavailable",
-            )
+            ),
+            request.url.path,
         )
 
     for kind in DATABASE_AWAY:
@@ -102,7 +106,7 @@ def install(app: FastAPI, methods_of: Callable[[str], set[str]]) -> None:
     @app.exception_handler(RequestValidationError)
     async def _shape(request: Request, error: Exception) -> JSONResponse:
         assert isinstance(error, RequestValidationError)
-        return error_response(_invalid(error))
+        return error_response(_invalid(error), request.url.path)
 
     @app.exception_handler(HTTPException)
     async def _http(request: Request, error: Exception) -> Response:
@@ -110,7 +114,7 @@ def install(app: FastAPI, methods_of: Callable[[str], set[str]]) -> None:
         cause = error.__cause__
         if isinstance(cause, errors.XingyueError):
             # Raised while the framework read the body, such as the limit on its size.
-            return error_response(cause)
+            return error_response(cause, request.url.path)
         if error.status_code == 405:
             return _not_allowed(request, methods_of(request.url.path))
         if error.status_code == 404:
@@ -118,9 +122,11 @@ def install(app: FastAPI, methods_of: Callable[[str], set[str]]) -> None:
                 errors.NotFound(
                     f"there is no {request.method} {request.url.path}; see /docs",
                     code="unknown_route",
-                )
+                ),
+                request.url.path,
             )
-        response = error_response(errors.InvalidRequest(str(error.detail), param="body"))
+        fault = errors.InvalidRequest(str(error.detail), param="body")
+        response = error_response(fault, request.url.path)
         response.status_code = error.status_code
         return response
 
@@ -148,7 +154,8 @@ def _not_allowed(request: Request, methods: set[str]) -> Response:
         errors.InvalidRequest(
             f"{request.url.path} does not take {request.method}; it takes {allowed}",
             code="method_not_allowed",
-        )
+        ),
+        request.url.path,
     )
     response.status_code = 405
     response.headers["allow"] = allowed

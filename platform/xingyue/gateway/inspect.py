@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 import secrets
 from typing import Any
 
@@ -15,7 +16,7 @@ from xingyue.errors import InvalidRequest, XingyueError
 from xingyue.gateway.auth import Caller
 from xingyue.gateway.bodies import Images, read_images
 from xingyue.gateway.errors import envelope
-from xingyue.gateway.metering import CostOf, Ran, metered, resolve, timeout_s
+from xingyue.gateway.metering import CostOf, Ran, Work, metered, resolve, timeout_s
 from xingyue.gateway.services import services_of
 from xingyue.inference import Inferred
 from xingyue.serving.served import ServedModel
@@ -34,29 +35,38 @@ async def inspect(
     """The body is the image itself, multipart with one or more files (and a `template` for models
     that compare), or JSON `{"image": {"s3": "bucket/key"}}` in the caller's own bucket."""
     served = await resolve(request, principal, model)
-    _check(served, threshold)
+    params = {"threshold": threshold, "heatmap": heatmap}
+    check(served, threshold)
     body = await request.body()
     sent = await read_images(request, principal, body)
+    work = inspection(request, served, sent, params)
+    return await metered(
+        request, principal, served, body=body, units_max=work.units_max, run=work.run
+    )
+
+
+def inspection(request: Request, served: ServedModel, sent: Images, params: dict[str, Any]) -> Work:
+    """``params`` have passed ``check``."""
     _check_template(served, sent)
-    params = {"threshold": threshold, "heatmap": heatmap}
 
     async def run() -> Ran:
         return await _run(request, served, sent, params)
 
-    return await metered(request, principal, served, body=body, units_max=len(sent.images), run=run)
+    return Work(served, len(sent.images), run)
 
 
 async def _run(request: Request, served: ServedModel, sent: Images, params: dict[str, Any]) -> Ran:
     services = services_of(request)
     limit_s = timeout_s(request, served)
-    extra = {"template": sent.template} if sent.template is not None else {}
 
-    async def one(image: bytes) -> Inferred | XingyueError:
+    async def one(index: int) -> Inferred | XingyueError:
+        template = sent.template_of(index)
+        extra = {} if template is None else {"template": template}
         try:
             return await services.inference.run(
                 served,
                 "inspect",
-                payload={"image": image, **extra},
+                payload={"image": sent.images[index], **extra},
                 params=params,
                 timeout_s=limit_s,
             )
@@ -67,9 +77,11 @@ async def _run(request: Request, served: ServedModel, sent: Images, params: dict
 
     if len(sent.images) == 1:
         # The usual call: no task of its own.
-        results = [await one(sent.images[0])]
+        results = [await one(0)]
     else:
-        results = list(await asyncio.gather(*(one(image) for image in sent.images)))
+        results = list(await asyncio.gather(*(one(index) for index in range(len(sent.images)))))
+    if sent.all_or_none:
+        _raise_first(results)
     done = [result for result in results if isinstance(result, Inferred)]
     units = sum(result.result.units for result in done)
     # Items of one batch share its time, so each batch counts once.
@@ -89,6 +101,14 @@ async def _run(request: Request, served: ServedModel, sent: Images, params: dict
         return {"results": items, "usage": _usage(served, units, cost_of(units))}
 
     return Ran(body, units, compute_ms)
+
+
+def _raise_first(results: list[Inferred | XingyueError]) -> None:
+    for index, result in enumerate(results):
+        if isinstance(result, XingyueError):
+            error = copy.copy(result)
+            error.message = f"image {index}: {result.message}"
+            raise error from result
 
 
 def _item(served: ServedModel, result: Inferred | XingyueError, cost_micros: int) -> dict[str, Any]:
@@ -112,7 +132,7 @@ def _usage(served: ServedModel, units: int, cost_micros: int) -> dict[str, Any]:
     }
 
 
-def _check(served: ServedModel, threshold: float | None) -> None:
+def check(served: ServedModel, threshold: float | None) -> None:
     if served.task is not Task.INSPECT:
         raise InvalidRequest(
             f"{served.id} does not inspect images; its task is {served.task.value}", param="model"
@@ -123,9 +143,9 @@ def _check(served: ServedModel, threshold: float | None) -> None:
 
 
 def _check_template(served: ServedModel, sent: Images) -> None:
-    if sent.template is not None and served.template == "none":
+    if sent.templates and served.template == "none":
         raise InvalidRequest(f"{served.id} does not compare; leave out template", param="template")
-    if sent.template is None and served.template == "required":
+    if not sent.templates and served.template == "required":
         raise InvalidRequest(
             f"{served.id} compares with a template: add a file part named template",
             param="template",

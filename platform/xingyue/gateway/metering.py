@@ -16,7 +16,7 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import Response
 
-from xingyue import metrics
+from xingyue import metrics, tracing
 from xingyue.errors import Forbidden, Internal, InvalidRequest
 from xingyue.gateway.services import Services, services_of
 from xingyue.gateway.terms import offer
@@ -44,6 +44,24 @@ class Ran:
     """The answer's JSON, given what the call's first so many units cost."""
     units: int
     compute_ms: float
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """A call that was read and checked. ``units_max`` bounds what it may use."""
+
+    model: ServedModel
+    units_max: int
+    run: Callable[[], Awaitable[Ran]]
+
+
+Render = Callable[[dict[str, Any]], tuple[bytes, dict[str, str]]]
+"""An answer's JSON -> the bytes that are sent, and the headers that tell their form."""
+
+
+def as_json(answer: dict[str, Any]) -> tuple[bytes, dict[str, str]]:
+    content = json.dumps(answer, ensure_ascii=False).encode()
+    return content, {"content-type": "application/json"}
 
 
 async def resolve(request: Request, principal: Principal, model: str) -> ServedModel:
@@ -162,12 +180,13 @@ async def admit(
     """Set aside what the call may cost at most; the hold bears the rate that it is billed by."""
     terms = await services.terms.of(principal.tenant.id)
     found = offer(terms, principal, model, units_max, services.clock.now())
-    hold = await services.meter.admit(
-        principal.tenant.id,
-        found.rate.cost_micros(units_max),
-        idempotency=key,
-        demand=found.demand,
-    )
+    with tracing.span("admit"):
+        hold = await services.meter.admit(
+            principal.tenant.id,
+            found.rate.cost_micros(units_max),
+            idempotency=key,
+            demand=found.demand,
+        )
     if isinstance(hold, Hold) and hold.rate is None:
         hold.rate = found.rate
     return hold
@@ -181,6 +200,7 @@ async def metered(
     body: bytes,
     units_max: int,
     run: Callable[[], Awaitable[Ran]],
+    render: Render = as_json,
 ) -> Response:
     """Serve one call. ``units_max`` bounds what it may use; more is never billed."""
     services = services_of(request)
@@ -192,13 +212,14 @@ async def metered(
         try:
             ran = await run()
             event = usage_event(request, principal, model, min(ran.units, units_max), hold)
-            content = json.dumps(ran.body(cost_of(hold)), ensure_ascii=False).encode()
+            content, form = render(ran.body(cost_of(hold)))
         except BaseException:
             await services.meter.void(hold)
             raise
         headers = call_headers(request, model, event.cost_micros, ran.compute_ms)
-        headers["content-type"] = "application/json"
+        headers |= form
         stored = StoredResponse(200, tuple(headers.items()), content)
-        await services.meter.post(hold, event, stored if hold.claim else None)
+        with tracing.span("post"):
+            await services.meter.post(hold, event, stored if hold.claim else None)
         metrics.billed(model.entry.id, event.unit, event.units, event.cost_micros)
         return Response(content, 200, headers)

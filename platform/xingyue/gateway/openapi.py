@@ -21,6 +21,7 @@ from xingyue.gateway.schemas import BINARY, SCHEMAS, TEXT, Schema, fields, items
 
 TAGS = (
     ("inspect", "Pictures of parts and boards: verdict, score, defects. What a line calls."),
+    ("open-inference", "As KServe's and Triton's clients call it: tensors in, tensors out."),
     ("openai", "As the openai SDK calls it: chat, embeddings, files, vector stores."),
     ("catalogue", "What may be called: prices, licences, model cards."),
     ("fine-tuning", "Heads fitted on your own data; as the openai SDK calls it."),
@@ -45,12 +46,30 @@ STATUSES = {
     504: "Not answered within the deadline; nothing was billed.",
 }
 
+_INFER = (
+    "POST /v2/models/{model}/infer",
+    "POST /v2/models/{model}/versions/{version}/infer",
+)
+
+
+def _tensors(shape: str) -> dict[str, dict[str, Schema]]:
+    """JSON, or JSON followed by binary tensors."""
+    forms: dict[str, Schema] = {
+        "application/json": ref(shape),
+        "application/octet-stream": BINARY,
+    }
+    return dict.fromkeys(_INFER, forms)
+
+
 _COSTS = {
+    *_INFER,
     "POST /v1/inspect/{model}",
     "POST /v1/chat/completions",
     "POST /v1/embeddings",
     "POST /v1/vector_stores/{store_id}/search",
 }
+_OPEN_INFERENCE = "open-inference-"
+"""Before the names of answers with the envelope of ``/v2``."""
 _IDEMPOTENT = {*_COSTS, "POST /v1/fine_tuning/jobs"}
 _NAMING = {"POST /v1/vector_stores", "POST /admin/v1/vouchers", "POST /admin/v1/prices"}
 """Bodies that name something which may not be there."""
@@ -75,6 +94,8 @@ _BODIES: dict[str, dict[str, Schema]] = {
     },
     "POST /v1/chat/completions": {"application/json": ref("ChatRequest")},
     "POST /v1/embeddings": {"application/json": ref("EmbeddingsRequest")},
+    **_tensors("InferRequest"),
+    "POST /v2/repository/index": {"application/json": fields(ready={"type": "boolean"})},
     "POST /v1/fine_tuning/jobs": {"application/json": ref("FineTuningRequest")},
 }
 _REPORT: dict[str, Schema] = {
@@ -97,6 +118,7 @@ _ANSWERS: dict[str, dict[str, Schema]] = {
         "text/event-stream": TEXT,
     },
     "POST /v1/embeddings": {"application/json": ref("Embeddings")},
+    **_tensors("InferResponse"),
     "POST /v1/vector_stores/{store_id}/search": {
         "application/json": fields("object data", object=TEXT, data=items({"type": "object"}))
     },
@@ -152,7 +174,8 @@ def _document(app: FastAPI, routers: Sequence[APIRouter]) -> dict[str, Any]:
         version=app.version,
         summary=app.summary,
         description=(
-            "Every answer carries `x-request-id`; every error is the envelope `Error`. Nothing but "
+            "Every answer carries `x-request-id`; every error is the envelope `Error`, under `/v2` "
+            "`InferError`. Nothing but "
             "2xx is billed. `Idempotency-Key` is honoured on every POST that costs money."
         ),
         routes=app.routes,
@@ -168,7 +191,11 @@ def _document(app: FastAPI, routers: Sequence[APIRouter]) -> dict[str, Any]:
     parts["headers"] = {
         name: {"description": words, "schema": TEXT} for name, words in _HEADERS.items()
     }
-    parts["responses"] = {str(status): _fault(status) for status in STATUSES}
+    parts["responses"] = {
+        f"{prefix}{status}": _fault(status, shape)
+        for prefix, shape in (("", "Error"), (_OPEN_INFERENCE, "InferError"))
+        for status in STATUSES
+    }
     for route in (route for router in routers for route in router.routes):
         if isinstance(route, APIRoute) and route.include_in_schema:
             for method in route.methods or ():
@@ -184,7 +211,8 @@ def _complete(operation: dict[str, Any], route: APIRoute, method: str) -> None:
     )
     if name in _BODIES:
         content = {kind: {"schema": shape} for kind, shape in _BODIES[name].items()}
-        operation["requestBody"] = {"required": True, "content": content}
+        required = name != "POST /v2/repository/index"
+        operation["requestBody"] = {"required": required, "content": content}
     if name in _IDEMPOTENT:
         operation.setdefault("parameters", []).append(_IDEMPOTENCY_KEY)
     if name in _COSTS:
@@ -199,8 +227,9 @@ def _complete(operation: dict[str, Any], route: APIRoute, method: str) -> None:
         if name in _ANSWERS and status.startswith("2"):
             answer["content"] = {kind: {"schema": s} for kind, s in _ANSWERS[name].items()}
         answer["headers"] = _header_refs(_success_headers(name, scope is not None))
+    prefix = _OPEN_INFERENCE if route.path_format.startswith("/v2") else ""
     for status in sorted(_faults(name, scope is not None, operation)):
-        answers[str(status)] = {"$ref": f"#/components/responses/{status}"}
+        answers[str(status)] = {"$ref": f"#/components/responses/{prefix}{status}"}
 
 
 _IDEMPOTENCY_KEY = {
@@ -236,8 +265,14 @@ def _faults(name: str, secured: bool, operation: dict[str, Any]) -> set[int]:
         found.add(409)
     if name in _COSTS:
         found.add(504)
-    if name == "POST /v1/inspect/{model}":
+    if name in ("POST /v1/inspect/{model}", *_INFER):
         found.add(415)
+    if path == "/v2/health/ready":
+        operation["responses"]["400"] = {
+            "description": "Some models do not serve yet.",
+            "content": {"application/json": {"schema": fields(ready={"const": False})}},
+            "headers": _header_refs(["x-request-id"]),
+        }
     if path == "/readyz":
         # The one 503 without the envelope: it says what is missing.
         operation["responses"]["503"] = {
@@ -261,10 +296,10 @@ def _header_refs(names: Sequence[str]) -> dict[str, Any]:
     return {name: {"$ref": f"#/components/headers/{name}"} for name in names}
 
 
-def _fault(status: int) -> dict[str, Any]:
+def _fault(status: int, shape: str) -> dict[str, Any]:
     extra = {429: ["retry-after"], 503: ["retry-after"], 401: ["www-authenticate"]}
     return {
         "description": STATUSES[status],
-        "content": {"application/json": {"schema": ref("Error")}},
+        "content": {"application/json": {"schema": ref(shape)}},
         "headers": _header_refs(["x-request-id", *extra.get(status, [])]),
     }

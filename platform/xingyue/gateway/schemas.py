@@ -60,7 +60,35 @@ _MESSAGE = fields(
     content={"anyOf": [TEXT, items(fields("type text", type={"const": "text"}, text=TEXT))]},
 )
 
+_TENSOR = {
+    "name": TEXT,
+    "datatype": _said(TEXT, "BYTES, BOOL, UINT8…UINT64, INT8…INT64, FP16, FP32 or FP64."),
+    "shape": items(WHOLE),
+    "parameters": _said({"type": "object"}, "`binary_data_size`: bytes after the JSON part."),
+    "data": _said(items({}), "Nested as the shape, or flat in row-major order."),
+}
+_PARAMETERS = _said(
+    {"type": "object"}, "`binary_data_output`, and the model's own such as `threshold`."
+)
+
 SCHEMAS: dict[str, Schema] = {
+    "InferError": fields("error", error=_said(TEXT, "What is wrong, and the remedy.")),
+    "InferRequest": fields(
+        "inputs",
+        id=TEXT,
+        parameters=_PARAMETERS,
+        inputs=items(fields("name datatype shape", **_TENSOR)),
+        outputs=items(
+            fields("name", name=TEXT, parameters=_said({"type": "object"}, "`binary_data`"))
+        ),
+    ),
+    "InferResponse": fields(
+        "model_name model_version outputs",
+        model_name=TEXT,
+        model_version=TEXT,
+        id=_said(TEXT, "The request's, if it had one."),
+        outputs=items(fields("name datatype shape", **_TENSOR)),
+    ),
     "Error": fields(
         "error",
         error=fields(
