@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from xingyue.contract import HeadRef, WorkItem
 from xingyue_benchmarks import appliance
-from xingyue_benchmarks.scenario import ApplianceImages, Filler, SampleImages, Scenario
+from xingyue_benchmarks.scenario import ApplianceImages, Filler, Questions, SampleImages, Scenario
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,8 +26,9 @@ class Body:
         )
 
 
-def make(scenario: Scenario, samples: Path) -> list[Body]:
-    """``samples``: the folder that ``xingyue up`` has drawn into."""
+def make(scenario: Scenario, samples: Path, store_id: str = "") -> list[Body]:
+    """``samples``: the folder that ``xingyue up`` has drawn into. ``store_id``: of the vector store
+    that questions are about."""
     wanted = scenario.bodies
     if isinstance(wanted, ApplianceImages):
         return [
@@ -37,10 +39,24 @@ def make(scenario: Scenario, samples: Path) -> list[Body]:
         return [Body((samples / name).read_bytes()) for name in wanted.names]
     if isinstance(wanted, Filler):
         return [Body(b"\x5a" * wanted.bytes)]
+    if isinstance(wanted, Questions):
+        return [
+            Body(json.dumps(_question(scenario, store_id, text)).encode())
+            for text in wanted.questions
+        ]
     return [
         Body(json.dumps({"model": scenario.model, "input": text}).encode(), text)
         for text in wanted.texts
     ]
+
+
+def _question(scenario: Scenario, store_id: str, text: str) -> dict[str, Any]:
+    return {
+        "model": scenario.model,
+        "stream": True,
+        "vector_store_ids": [store_id],
+        "messages": [{"role": "user", "content": text}],
+    }
 
 
 def write(found: list[Body], folder: Path) -> tuple[str, ...]:

@@ -18,23 +18,24 @@ OWN = ROOT / "benchmarks" / "catalog.yaml"
 
 
 def compose(shipped: dict[str, Any], own: dict[str, Any], scenario: Scenario) -> dict[str, Any]:
-    """Only the scenario's model and its trunk: an idle replica more would share the cores."""
-    models = [m for m in shipped["models"] + own["models"] if m["id"] == scenario.model]
-    if not models:
+    """Only the scenario's model, its parts and their trunks: an idle replica more would share the
+    cores."""
+    listed = {entry["id"]: entry for entry in shipped["models"] + own["models"]}
+    if scenario.model not in listed:
         raise InvalidRequest(f"no catalogue lists {scenario.model!r}", param="model")
+    wanted = [scenario.model, *listed[scenario.model].get("parts", {}).values()]
+    models = [entry for name, entry in listed.items() if name in wanted]
     trunks = {**shipped["trunks"], **own["trunks"]}
-    name = models[0].get("trunk")
-    if name is None:
-        raise InvalidRequest(f"{scenario.model} is made of parts; take one of them", param="model")
-    if strange := sorted(set(scenario.trunks) - {name}):
+    names = list(dict.fromkeys(entry["trunk"] for entry in models if "trunk" in entry))
+    if strange := sorted(set(scenario.trunks) - set(names)):
         raise InvalidRequest(
-            f"{scenario.model} runs on {name}, not on {', '.join(strange)}", param="trunks"
+            f"{scenario.model} runs on {', '.join(names)}, not on {', '.join(strange)}",
+            param="trunks",
         )
-    trunk = {**trunks[name], **scenario.trunks.get(name, {})}
     return {
         "weights": {**shipped["weights"], **own["weights"]},
-        "trunks": {name: trunk},
-        "models": models[:1],
+        "trunks": {name: {**trunks[name], **scenario.trunks.get(name, {})} for name in names},
+        "models": models,
     }
 
 

@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
@@ -14,7 +15,7 @@ from xingyue_benchmarks import processes
 from xingyue_benchmarks.catalogue import ROOT
 from xingyue_benchmarks.deployment import Deployment
 from xingyue_benchmarks.generator import Plan
-from xingyue_benchmarks.measures import Ledger, Measure, of_latencies
+from xingyue_benchmarks.measures import Ledger, Measure, of_latencies, stream_times
 from xingyue_benchmarks.scenario import Scenario
 
 _SETTLE_S = 0.3
@@ -58,7 +59,7 @@ class Platform:
             rate_rps=rate_rps,
         )
         before = self.usage()
-        shots = _generate(plan)
+        shots = generate(plan, "streams" if self._scenario.stream else "generator")
         after = self.usage()
         cpu_s = after.since(before)
         cpu_s["load generator"] = shots["cpu_s"]
@@ -66,22 +67,47 @@ class Platform:
         time.sleep(_SETTLE_S)
         billed = [str(event["data"]["request_id"]) for event in self._deployment.new_events()]
         ledger = Ledger.compare([f"{prefix}{number}" for number in shots["numbers"]], billed)
-        refused = sorted(shots["refused_ms"])
-        return of_latencies(
+        return measured(
+            shots,
             target="platform",
             load=load,
             connections=connections,
-            throughput_rps=len(shots["numbers"]) / shots["seconds"] if shots["seconds"] else 0.0,
-            seconds=shots["seconds"],
-            latencies_ms=shots["latencies_ms"],
-            statuses=_statuses(shots),
             cpu_s=cpu_s,
             rss_bytes=after.rss_bytes,
             rate_rps=rate_rps,
-            refused_p50_ms=refused[len(refused) // 2] if refused else None,
-            lag_ms_max=shots["lag_ms_max"] if rate_rps is not None else None,
             ledger=ledger,
         )
+
+
+def measured(
+    shots: dict[str, Any],
+    *,
+    target: str,
+    load: str,
+    connections: int,
+    cpu_s: Mapping[str, float],
+    rss_bytes: Mapping[str, int],
+    rate_rps: float | None = None,
+    ledger: Ledger | None = None,
+) -> Measure:
+    """``shots``: what a load generator wrote, of either kind."""
+    refused = sorted(shots["refused_ms"])
+    return of_latencies(
+        target=target,
+        load=load,
+        connections=connections,
+        throughput_rps=len(shots["numbers"]) / shots["seconds"] if shots["seconds"] else 0.0,
+        seconds=shots["seconds"],
+        latencies_ms=shots["latencies_ms"],
+        statuses=_statuses(shots),
+        cpu_s=cpu_s,
+        rss_bytes=rss_bytes,
+        rate_rps=rate_rps,
+        refused_p50_ms=refused[len(refused) // 2] if refused else None,
+        lag_ms_max=shots["lag_ms_max"] if rate_rps is not None else None,
+        ledger=ledger,
+        stream=stream_times(shots["first_ms"], shots["gaps_ms"]) if "first_ms" in shots else None,
+    )
 
 
 def _statuses(shots: dict[str, Any]) -> dict[str, int]:
@@ -93,9 +119,10 @@ def _statuses(shots: dict[str, Any]) -> dict[str, int]:
     return named
 
 
-def _generate(plan: Plan) -> dict[str, Any]:
+def generate(plan: Plan, module: str = "generator") -> dict[str, Any]:
+    """Run the load generator ``module`` in a process of its own: its ``Shots`` as a mapping."""
     done = subprocess.run(
-        [sys.executable, "-m", "xingyue_benchmarks.generator"],
+        [sys.executable, "-m", f"xingyue_benchmarks.{module}"],
         input=json.dumps(asdict(plan)),
         cwd=ROOT / "benchmarks",
         stdout=subprocess.PIPE,

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from xingyue_benchmarks.catalogue import ROOT
+from xingyue_benchmarks.served_kinds import KINDS
 
 _PACKAGES = (
     "ray",
@@ -36,6 +37,9 @@ def facts() -> dict[str, Any]:
         "python": platform.python_version(),
         "sqlite": sqlite3.sqlite_version,
         "packages": {name: _version(name) for name in _PACKAGES},
+        "peers": {
+            name: found for name, kind in KINDS.items() if (found := kind.version()) is not None
+        },
         "commit": _git("rev-parse", "--short=12", "HEAD"),
         "changed": bool(_git("status", "--porcelain", "--untracked-files=no")),
     }

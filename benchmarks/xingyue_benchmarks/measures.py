@@ -52,12 +52,22 @@ class Ledger:
 
 
 @dataclass(frozen=True, slots=True)
+class StreamTimes:
+    """Of streamed answers. ``first_ms``: from the request to the first text; ``gap_ms``: from one
+    text to the next; keys are percentiles as in ``Measure.latency_ms``."""
+
+    first_ms: Mapping[str, float]
+    gap_ms: Mapping[str, float]
+    texts_per_answer: float
+
+
+@dataclass(frozen=True, slots=True)
 class Measure:
     """One target under one load, once. Latencies are those of 2xx answers; keys of
     ``latency_ms`` are percentiles, 100 the maximum. NaN (JSON null) where nothing was answered."""
 
     target: str
-    """``platform``, ``raw`` or ``engine``."""
+    """``platform`` or a peer's name."""
     load: str
     """In words: ``16 connections``, ``open 0.80``, ``2 processes``."""
     connections: int
@@ -73,6 +83,7 @@ class Measure:
     refused_p50_ms: float | None = None
     lag_ms_max: float | None = None
     ledger: Ledger | None = None
+    stream: StreamTimes | None = None
 
     @property
     def p50_ms(self) -> float:
@@ -101,22 +112,38 @@ def of_latencies(
     refused_p50_ms: float | None = None,
     lag_ms_max: float | None = None,
     ledger: Ledger | None = None,
+    stream: StreamTimes | None = None,
 ) -> Measure:
-    ordered = sorted(latencies_ms)
     return Measure(
         target=target,
         load=load,
         connections=connections,
         throughput_rps=throughput_rps,
         seconds=seconds,
-        latency_ms={f"{p:g}": percentile(ordered, p) for p in PERCENTILES},
-        statuses=statuses or {"200": len(ordered)},
+        latency_ms=percentiles(latencies_ms),
+        statuses=statuses or {"200": len(latencies_ms)},
         cpu_s=cpu_s,
         rss_bytes=rss_bytes or {},
         rate_rps=rate_rps,
         refused_p50_ms=refused_p50_ms,
         lag_ms_max=lag_ms_max,
         ledger=ledger,
+        stream=stream,
+    )
+
+
+def percentiles(values: Sequence[float]) -> dict[str, float]:
+    ordered = sorted(values)
+    return {f"{p:g}": percentile(ordered, p) for p in PERCENTILES}
+
+
+def stream_times(first_ms: Sequence[float], gaps_ms: Sequence[float]) -> StreamTimes:
+    """``first_ms``: one an answer; ``gaps_ms``: of all answers together."""
+    texts = len(first_ms) + len(gaps_ms)
+    return StreamTimes(
+        percentiles(first_ms),
+        percentiles(gaps_ms),
+        texts / len(first_ms) if first_ms else math.nan,
     )
 
 

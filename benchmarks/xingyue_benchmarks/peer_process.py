@@ -19,8 +19,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import cv2
-import numpy as np
-import onnxruntime
 
 from xingyue.catalog.heads import HeadSource
 from xingyue.catalog.loader import load_catalog
@@ -30,6 +28,7 @@ from xingyue.contract import WorkResult
 from xingyue.serving.engine import Engine
 from xingyue.serving.head_refs import head_ref
 from xingyue_benchmarks import bodies
+from xingyue_benchmarks.raw_model import RawModel, RawSpec
 from xingyue_benchmarks.scenario import Scenario
 
 Call = Callable[[int], None]
@@ -54,44 +53,29 @@ def engine_call(scenario: Scenario, catalog: Catalog, home: Path, found: list[bo
 
 
 def raw_call(scenario: Scenario, catalog: Catalog, home: Path, found: list[bodies.Body]) -> Call:
-    """The trunk's taps and the head's network as they are on disk, default graph optimisation."""
-    entry = catalog.models[0]
-    assert entry.trunk is not None, "catalogue.compose lists entries with a trunk"
-    store = WeightStore(home / "weights", catalog.weights, allow_hub=False)
-    path = store.ensure(catalog.trunks[entry.trunk].weights["trunk"])
-    ref = head_ref(entry)
-    assert ref is not None, "the peer raw is for models with a head"
-    files = HeadSource(home / "cache" / "peer-heads").resolve(ref)
-    trunk, head = _session(path), _session(files.folder / "head.onnx")
-    wanted = [node.name for node in head.get_inputs()]
-    side = scenario.raw_side
+    model = RawModel(raw_spec(scenario, catalog, home))
 
     def call(number: int) -> None:
-        image = _canvas(found[number % len(found)].data, side)
-        taps = trunk.run([name for name in wanted if name != "canvas"], {"image": image})
-        names = (name for name in wanted if name != "canvas")
-        feed = dict(zip(names, taps, strict=True))
-        if "canvas" in wanted:
-            feed["canvas"] = image
-        head.run(None, feed)
+        model(found[number % len(found)].data)
 
     return call
 
 
-def _canvas(data: bytes, side: int) -> np.ndarray[tuple[int, ...], np.dtype[np.float32]]:
-    bgr = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
-    if bgr is None:
-        raise ValueError("the image cannot be decoded")
-    small = cv2.resize(bgr, (side, side), interpolation=cv2.INTER_AREA)[..., ::-1]
-    scaled = (small.astype(np.float32) - 127.0) * np.float32(1 / 128)
-    return np.ascontiguousarray(scaled.transpose(2, 0, 1)[None], np.float32)
-
-
-def _session(path: Path) -> onnxruntime.InferenceSession:
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1
-    options.inter_op_num_threads = 1
-    return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+def raw_spec(scenario: Scenario, catalog: Catalog, home: Path) -> RawSpec:
+    """The scenario's trunk and head as files, fetched into ``home`` if they are not there yet."""
+    entry = catalog.models[0]
+    assert entry.trunk is not None, "catalogue.compose lists entries with a trunk"
+    store = WeightStore(home / "weights", catalog.weights, allow_hub=False)
+    ref = head_ref(entry)
+    assert ref is not None, "the peer raw is for models with a head"
+    files = HeadSource(home / "cache" / "peer-heads").resolve(ref)
+    calibration = files.manifest["calibration"]
+    return RawSpec(
+        trunk=str(store.ensure(catalog.trunks[entry.trunk].weights["trunk"])),
+        head=str(files.folder / "head.onnx"),
+        side=scenario.raw_side,
+        **{name: float(calibration[name]) for name in ("pixel_weight", "image_weight", "bias")},
+    )
 
 
 def run(call: Call, seconds: float) -> dict[str, object]:

@@ -10,7 +10,15 @@ import matplotlib
 from xingyue_benchmarks.results import Results, ScenarioResult
 from xingyue_benchmarks.summary import Row, rows
 
-_COLOURS = {"raw": "#8a8d91", "engine": "#b9a44c", "platform": "#2a6f97"}
+_COLOURS = {
+    "raw": "#8a8d91",
+    "engine": "#b9a44c",
+    "platform": "#2a6f97",
+    "litserve": "#7b5ea7",
+    "bentoml": "#3d8b6e",
+    "mlserver": "#c27c3a",
+    "rayserve": "#b4526a",
+}
 
 
 def draw(results: Results, folder: Path) -> dict[str, list[str]]:
@@ -23,7 +31,8 @@ def _scenario(result: ScenarioResult, folder: Path) -> str:
     from matplotlib import pyplot
 
     found = rows(result)
-    figure, (left, right) = pyplot.subplots(1, 2, figsize=(11, 4), layout="constrained")
+    height = max(4.0, 0.28 * len(found))
+    figure, (left, right) = pyplot.subplots(1, 2, figsize=(11, height), layout="constrained")
     figure.suptitle(result.scenario.title)
     _bars(left, found)
     _curve(right, found)
@@ -66,10 +75,27 @@ def _curve(axes: Any, found: list[Row]) -> None:
         if points:
             rates, middles, tails = zip(*points, strict=True)
             style = "-" if not open_loop else "--"
-            axes.plot(rates, middles, marker + style, color="#2a6f97", label=f"p50, {name} loop")
-            axes.plot(rates, tails, marker + style, color="#c1443c", label=f"p99, {name} loop")
-    axes.set_xlabel("platform, 2xx answers per second")
+            axes.plot(
+                rates, middles, marker + style, color="#2a6f97", label=f"platform p50, {name} loop"
+            )
+            axes.plot(
+                rates, tails, marker + style, color="#c1443c", label=f"platform p99, {name} loop"
+            )
+    _peer_curves(axes, found)
+    axes.set_xlabel("2xx answers per second")
     axes.set_ylabel("latency, ms")
     axes.set_yscale("log")
     axes.grid(True, which="both", alpha=0.25)
     axes.legend(frameon=False)
+
+
+def _peer_curves(axes: Any, found: list[Row]) -> None:
+    """p50 of the served peers, at the same connections as the platform."""
+    for name in dict.fromkeys(row.target for row in found if "connection" in row.load):
+        if name == "platform":
+            continue
+        points = sorted(
+            (row.throughput_rps.median, row.p50_ms.median) for row in found if row.target == name
+        )
+        rates, middles = zip(*points, strict=True)
+        axes.plot(rates, middles, "^:", color=_COLOURS[name], label=f"{name} p50")

@@ -40,11 +40,22 @@ class Usage:
 
 
 @dataclass(frozen=True, slots=True)
+class Tree:
+    """A peer's processes together: ``cpu_s`` since they started, ``rss_bytes`` now."""
+
+    cpu_s: float
+    rss_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
 class _Process:
     parent: int
+    session: int
+    started_ticks: int
     cpu_s: float
     rss_bytes: int
     command: str
+    zombie: bool
 
 
 def usage(root_pid: int, marker: str) -> Usage:
@@ -59,6 +70,37 @@ def usage(root_pid: int, marker: str) -> Usage:
             cpu_s[part] += process.cpu_s
             rss_bytes[part] += process.rss_bytes
     return Usage(cpu_s, rss_bytes)
+
+
+def tree(root_pid: int) -> Tree:
+    """``root_pid``, which leads a session, with all below it and all of its session."""
+    found = _processes()
+    own = [found[pid] for pid in _family(root_pid, found)]
+    return Tree(sum(each.cpu_s for each in own), sum(each.rss_bytes for each in own))
+
+
+def descendants(root_pid: int) -> dict[int, int]:
+    """The same processes: pid -> start time, which tells a process from one that got its pid."""
+    found = _processes()
+    return {pid: found[pid].started_ticks for pid in _family(root_pid, found)}
+
+
+def alive(pids: Mapping[int, int]) -> set[int]:
+    """Those of ``descendants`` that are still there and not mere zombies."""
+    found = _processes()
+    return {
+        pid
+        for pid, started in pids.items()
+        if pid in found and found[pid].started_ticks == started and not found[pid].zombie
+    }
+
+
+def _family(root_pid: int, found: Mapping[int, _Process]) -> list[int]:
+    return [
+        pid
+        for pid, process in found.items()
+        if process.session == root_pid or _below(pid, root_pid, found)
+    ]
 
 
 def _below(pid: int, root_pid: int, found: Mapping[int, _Process]) -> bool:
@@ -82,6 +124,12 @@ def _processes() -> dict[int, _Process]:
             continue
         cpu_s = (int(fields[11]) + int(fields[12])) / _TICKS_PER_S
         found[int(entry.name)] = _Process(
-            int(fields[1]), cpu_s, int(fields[21]) * _PAGE_BYTES, command
+            parent=int(fields[1]),
+            session=int(fields[3]),
+            started_ticks=int(fields[19]),
+            cpu_s=cpu_s,
+            rss_bytes=int(fields[21]) * _PAGE_BYTES,
+            command=command,
+            zombie=fields[0] == "Z",
         )
     return found

@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 
 from xingyue_benchmarks.results import Results, ScenarioResult
-from xingyue_benchmarks.summary import Row, added_p50_ms, rows, verdicts
+from xingyue_benchmarks.summary import Row, added_p50_ms, base_name, rows, verdicts
 
 _BUSY = 0.5
 """A load average beyond which the machine had other work."""
@@ -22,6 +22,7 @@ def render(results: Results, plots: Mapping[str, Sequence[str]] | None = None) -
 
 def _head(results: Results) -> str:
     machine, settings = results.machine, results.settings
+    peers = ", ".join(f"{name} {version}" for name, version in machine.get("peers", {}).items())
     packages = ", ".join(f"{name} {version}" for name, version in machine["packages"].items())
     lines = [
         f"# Benchmark of {results.created_at[:10]}",
@@ -29,6 +30,7 @@ def _head(results: Results) -> str:
         f"- {machine['cpu']}, {machine['cores']} cores, {machine['memory_gib']} GiB, "
         f"{machine['system']}",
         f"- Python {machine['python']}, SQLite {machine['sqlite']}, {packages}",
+        *([f"- peers: {peers}"] if peers else []),
         f"- commit {machine['commit'] or 'unknown'}"
         + (" with local changes" if machine["changed"] else ""),
         f"- {settings['rounds']} rounds of {settings['seconds']:g} s a load, peers and platform in "
@@ -46,16 +48,37 @@ def _scenario(result: ScenarioResult, plots: Sequence[str]) -> str:
     scenario = result.scenario
     found = rows(result)
     lines = [f"## {scenario.name}: {scenario.title}", ""]
-    lines += _throughput(found, scenario.peers[0])
-    lines += ["", _added(result), "", *_targets(result), *_cpu(found), ""]
+    lines += [*_throughput(found, base_name(result)), "", *_streamed(found)]
+    if result.scenario.peers:
+        lines += [_added(result), ""]
+    for name, why in result.absent.items():
+        lines += [f"{name} was not measured: {why}.", ""]
+    lines += [*_targets(result), *_cpu(found), ""]
     lines += [_ledger(result), ""]
     lines += [f"![{name}]({name})" for name in plots]
     return "\n".join(lines) + "\n"
 
 
-def _throughput(found: list[Row], peer: str) -> list[str]:
+def _streamed(found: list[Row]) -> list[str]:
+    """Times of texts; nothing where no answer was streamed."""
     lines = [
-        f"| target | load | 2xx/s | share of {peer} | p50 ms | p99 ms | refused |",
+        "| target | load | first text p50 ms | p99 ms | between texts p50 ms | p99 ms "
+        "| texts an answer |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for row in found:
+        if each := row.stream:
+            lines.append(
+                f"| {row.target} | {row.load} | {each.first_p50_ms.text(0)} | "
+                f"{each.first_p99_ms.text(0)} | {each.gap_p50_ms.text(1)} | "
+                f"{each.gap_p99_ms.text(1)} | {each.texts_per_answer.text(1)} |"
+            )
+    return [*lines, ""] if len(lines) > 2 else []
+
+
+def _throughput(found: list[Row], peer: str | None) -> list[str]:
+    lines = [
+        f"| target | load | 2xx/s | share of {peer or 'a peer'} | p50 ms | p99 ms | refused |",
         "|---|---|---|---|---|---|---|",
     ]
     for row in found:
@@ -92,16 +115,18 @@ def _targets(result: ScenarioResult) -> list[str]:
 def _cpu(found: list[Row]) -> list[str]:
     parts = list(dict.fromkeys(part for row in found for part in row.cpu_ms))
     lines = [
-        "CPU milliseconds per 2xx answer:",
+        "CPU milliseconds per 2xx answer, and memory of all processes together (shared pages count "
+        "in each):",
         "",
-        f"| target | load | {' | '.join(parts)} | all |",
-        "|---|---|" + "---|" * (len(parts) + 1),
+        f"| target | load | {' | '.join(parts)} | all | MiB |",
+        "|---|---|" + "---|" * (len(parts) + 2),
     ]
     for row in found:
         values = [row.cpu_ms.get(part, math.nan) for part in parts]
         total = sum(value for value in values if not math.isnan(value))
         cells = " | ".join("-" if math.isnan(value) else f"{value:.2f}" for value in values)
-        lines.append(f"| {row.target} | {row.load} | {cells} | {total:.2f} |")
+        memory = "-" if math.isnan(row.rss_bytes) else f"{row.rss_bytes / 2**20:,.0f}"
+        lines.append(f"| {row.target} | {row.load} | {cells} | {total:.2f} | {memory} |")
     return lines
 
 

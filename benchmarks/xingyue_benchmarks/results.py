@@ -3,7 +3,7 @@
     {"format": "xingyue-bench/1", "created_at": "...Z", "machine": {...},
      "settings": {"seconds": 10, "rounds": 3},
      "scenarios": [{"scenario": {...}, "rounds": [[measure, ...], ...], "idle_cpu": [0.04, ...],
-                    "trial_balance_ok": true}]}
+                    "absent": {"mlserver": "why"}, "trial_balance_ok": true}]}
 
 A measure is ``measures.Measure`` with its ``ledger``; NaN is null.
 """
@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from xingyue.errors import InvalidRequest
-from xingyue_benchmarks.measures import Ledger, Measure
+from xingyue_benchmarks.measures import Ledger, Measure, StreamTimes
 from xingyue_benchmarks.scenario import Scenario
 
 FORMAT = "xingyue-bench/1"
@@ -33,6 +33,15 @@ class ScenarioResult:
     idle_cpu: list[float] = field(default_factory=list)
     warmup: Ledger | None = None
     trial_balance_ok: bool = False
+    absent: dict[str, str] = field(default_factory=dict)
+    """Peers of the scenario that were not measured, and why; ``scenario.peers`` lacks them."""
+
+    def drop(self, peer: str, why: str) -> None:
+        """Leave a peer out, what was measured of it too: rounds must be alike."""
+        self.absent[peer] = why
+        kept = tuple(name for name in self.scenario.peers if name != peer)
+        self.scenario = self.scenario.model_copy(update={"peers": kept})
+        self.rounds = [[m for m in taken if m.target != peer] for taken in self.rounds]
 
     def series(self, target: str, load: str) -> list[Measure]:
         """One measure a round."""
@@ -72,6 +81,7 @@ class Results:
                     "rounds": [[asdict(m) for m in taken] for taken in each.rounds],
                     "idle_cpu": each.idle_cpu,
                     "warmup": asdict(each.warmup) if each.warmup else None,
+                    "absent": each.absent,
                     "trial_balance_ok": each.trial_balance_ok,
                 }
                 for each in self.scenarios
@@ -103,17 +113,31 @@ def _scenario(document: dict[str, Any]) -> ScenarioResult:
         rounds=[[_measure(measure) for measure in taken] for taken in document["rounds"]],
         idle_cpu=document["idle_cpu"],
         warmup=Ledger(**document["warmup"]) if document["warmup"] else None,
+        absent=document.get("absent", {}),
         trial_balance_ok=document["trial_balance_ok"],
     )
 
 
 def _measure(document: dict[str, Any]) -> Measure:
-    ledger = document.pop("ledger")
-    latency_ms = {
-        name: math.nan if value is None else value
-        for name, value in document.pop("latency_ms").items()
-    }
-    return Measure(**document, latency_ms=latency_ms, ledger=Ledger(**ledger) if ledger else None)
+    ledger, stream = document.pop("ledger"), document.pop("stream", None)
+    return Measure(
+        **document | {"latency_ms": _with_nan(document["latency_ms"])},
+        ledger=Ledger(**ledger) if ledger else None,
+        stream=_stream(stream) if stream else None,
+    )
+
+
+def _stream(document: dict[str, Any]) -> StreamTimes:
+    texts = document["texts_per_answer"]
+    return StreamTimes(
+        _with_nan(document["first_ms"]),
+        _with_nan(document["gap_ms"]),
+        math.nan if texts is None else texts,
+    )
+
+
+def _with_nan(found: dict[str, float | None]) -> dict[str, float]:
+    return {name: math.nan if value is None else value for name, value in found.items()}
 
 
 def _numbers(value: Any) -> Any:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Container
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -48,7 +49,23 @@ class Filler(_Spec):
     bytes: int = Field(default=1024, ge=1, le=16 * 2**20)
 
 
-Bodies = Annotated[ApplianceImages | SampleImages | Texts | Filler, Field(discriminator="kind")]
+class Questions(_Spec):
+    """Questions of ``/v1/chat/completions``, streamed, about ``documents``: files that ``xingyue
+    up`` writes into its home's ``samples``."""
+
+    kind: Literal["questions"]
+    documents: tuple[str, ...] = Field(min_length=1)
+    questions: tuple[str, ...] = Field(min_length=1)
+
+
+Bodies = Annotated[
+    ApplianceImages | SampleImages | Texts | Filler | Questions, Field(discriminator="kind")
+]
+
+LOOPED = ("raw", "engine")
+"""Peers in a loop of their own, no HTTP; the others are servers (``served_kinds.KINDS``)."""
+PeerName = Literal["raw", "engine", "litserve", "bentoml", "mlserver", "rayserve"]
+PEERS: tuple[str, ...] = get_args(PeerName)
 
 
 class OpenLoad(_Spec):
@@ -77,6 +94,9 @@ class Targets(_Spec):
     connections: int = 16
     added_p50_ms_max: float | None = Field(default=None, gt=0, description="at 1 connection")
     throughput_rps_min: float | None = Field(default=None, gt=0, description="best of all")
+    first_text_p50_ms_max: float | None = Field(
+        default=None, gt=0, description="of streamed answers, at 1 connection"
+    )
 
 
 class Scenario(_Spec):
@@ -86,9 +106,10 @@ class Scenario(_Spec):
     path: str = Field(pattern=r"^/")
     bodies: Bodies
     content_type: str
-    peers: tuple[Literal["raw", "engine"], ...] = Field(min_length=1)
+    stream: bool = Field(default=False, description="answers are server-sent events")
+    peers: tuple[PeerName, ...]
     """The first is what shares are shares of. ``raw``: decode and ONNX by hand. ``engine``: the
-    platform's own engine in a loop, no HTTP, no hop, no meter."""
+    platform's own engine in a loop, no HTTP, no hop, no meter. The others: served_kinds.py."""
     raw_side: int = Field(default=224, ge=32, le=1024, description="canvas of ``raw``, pixels")
     peer_processes: int = Field(default=2, ge=1, le=64)
     closed: tuple[int, ...] = Field(default=(1, 16, 32), min_length=1)
@@ -103,13 +124,24 @@ class Scenario(_Spec):
 
     @model_validator(mode="after")
     def _fits(self) -> Scenario:
-        if "raw" in self.peers and not isinstance(self.bodies, ApplianceImages | SampleImages):
-            raise ValueError("the peer raw decodes images; use engine for other bodies")
+        images = isinstance(self.bodies, ApplianceImages | SampleImages)
+        if not images and (reading := [name for name in self.peers if name != "engine"]):
+            raise ValueError(f"the peer {reading[0]} decodes images; use engine for other bodies")
+        if self.stream != isinstance(self.bodies, Questions):
+            raise ValueError("stream: true goes with bodies of kind questions, and they with it")
+        if self.stream and (self.peers or self.open):
+            raise ValueError("streamed answers have no peers and no open loads")
         if any(not 1 <= connections <= 800 for connections in self.closed):
             raise ValueError("closed: connections must be 1 to 800")
         if strange := [name for name in self.settings if not name.startswith("XINGYUE_")]:
             raise ValueError(f"settings must be XINGYUE_*, got {', '.join(strange)}")
         return self
+
+
+def choose_peers(scenario: Scenario, names: Container[str]) -> Scenario:
+    """The scenario with those of its peers alone that are among ``names``, in its own order."""
+    kept = tuple(name for name in scenario.peers if name in names)
+    return scenario.model_copy(update={"peers": kept})
 
 
 def load_scenario(path: Path) -> Scenario:

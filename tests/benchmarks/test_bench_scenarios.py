@@ -10,7 +10,13 @@ import yaml
 from xingyue.contract import HeadFiles
 from xingyue.errors import InvalidRequest
 from xingyue_benchmarks import appliance, bodies, catalogue, light_head
-from xingyue_benchmarks.scenario import FOLDER, Scenario, load_scenario, scenarios
+from xingyue_benchmarks.scenario import (
+    FOLDER,
+    Scenario,
+    choose_peers,
+    load_scenario,
+    scenarios,
+)
 from xingyue_models.surface_inspection import heads
 
 SHIPPED = scenarios("all")
@@ -32,8 +38,9 @@ def _document(**changes: Any) -> dict[str, Any]:
 @pytest.mark.parametrize("scenario", SHIPPED, ids=[each.name for each in SHIPPED])
 def test_a_shipped_scenario_has_its_model_and_its_trunk(scenario: Scenario, tmp_path: Path) -> None:
     composed = catalogue.write_catalogue(scenario, tmp_path / "catalog.yaml")
-    assert [entry.id for entry in composed.models] == [scenario.model]
-    assert list(composed.trunks) == [composed.models[0].trunk]
+    (called,) = (entry for entry in composed.models if entry.id == scenario.model)
+    assert {entry.id for entry in composed.models} == {called.id, *called.parts.values()}
+    assert set(composed.trunks) == {entry.trunk for entry in composed.models} - {None}
 
 
 def test_names_choose_in_their_order() -> None:
@@ -44,6 +51,9 @@ BAD: list[tuple[str, dict[str, Any], str]] = [
     ("a typo", {"modle": "x"}, "modle"),
     ("no such body", {"bodies": {"kind": "video"}}, "bodies"),
     ("raw cannot read filler", {"peers": ["raw"]}, "decodes images"),
+    ("nor can a server", {"peers": ["engine", "mlserver"]}, "mlserver decodes images"),
+    ("no such peer", {"peers": ["triton"]}, "peers"),
+    ("filler is not streamed", {"stream": True}, "questions"),
     ("no connection", {"closed": [0]}, "1 to 800"),
     ("both rates", {"open": [{"share": 0.5, "rate_rps": 10}]}, "either share or rate_rps"),
     ("a setting of someone else", {"settings": {"PATH": "/"}}, "XINGYUE_"),
@@ -58,6 +68,19 @@ def test_a_wrong_scenario_is_refused_by_field(
     path.write_text(yaml.safe_dump(_document(**changes)))
     with pytest.raises(InvalidRequest, match=said):
         load_scenario(path)
+
+
+def test_peers_are_chosen_in_the_scenarios_order() -> None:
+    (image, noop) = scenarios("image,noop")
+    assert choose_peers(image, ("litserve", "raw")).peers == ("raw", "litserve")
+    assert choose_peers(noop, ("litserve", "raw")).peers == ()
+
+
+def test_questions_name_the_store_and_ask_for_a_stream(tmp_path: Path) -> None:
+    (docqa,) = scenarios("docqa")
+    asked = [yaml.safe_load(body.data) for body in bodies.make(docqa, tmp_path, "vs_1")]
+    assert all(each["stream"] and each["vector_store_ids"] == ["vs_1"] for each in asked)
+    assert len({each["messages"][0]["content"] for each in asked}) == 4
 
 
 def test_an_unknown_name_lists_those_there_are() -> None:
