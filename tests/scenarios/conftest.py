@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -93,12 +94,15 @@ def _free_port() -> int:
         return port
 
 
-@pytest.fixture(scope="session")
-def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
-    home = tmp_path_factory.mktemp("home")
-    weights = ROOT / ".xingyue" / "weights"
-    if weights.is_dir():
-        (home / "weights").symlink_to(weights)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What brings up a platform of its own goes first: it would fight for the processor with the
+    one that the others share, which stays up to the end."""
+    items.sort(key=lambda item: item.path.name != "test_many_gateways.py")
+
+
+@contextmanager
+def started(home: Path, **settings: str) -> Iterator[Running]:
+    """A platform under ``home``, brought up by the CLI and taken down at the end."""
     environment = os.environ | {
         "XINGYUE_HOME": str(home),
         "XINGYUE_CATALOG": str(ROOT / "catalog.yaml"),
@@ -106,7 +110,7 @@ def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
         "XINGYUE_S3_PORT": str(_free_port()),
     }
     environment.pop("XINGYUE_URL", None)
-    running = Running("", "", "", home, environment)
+    running = Running("", "", "", home, environment | settings)
     up = running.xingyue("up")
     try:
         assert up.returncode == 0, up.stdout + up.stderr
@@ -119,3 +123,18 @@ def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
         )
     finally:
         running.xingyue("down", timeout_s=120)
+
+
+@pytest.fixture(scope="session")
+def start_platform() -> Any:
+    return started
+
+
+@pytest.fixture(scope="session")
+def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    home = tmp_path_factory.mktemp("home")
+    weights = ROOT / ".xingyue" / "weights"
+    if weights.is_dir():
+        (home / "weights").symlink_to(weights)
+    with started(home) as running:
+        yield running
