@@ -44,7 +44,7 @@ from xingyue.vouchers.store import VoucherStore
 
 GATEWAYS = ("g1", "g2", "g3")
 FAILURES = (QuotaExhausted, MeterUnavailable)
-CAP = 600
+CAP = 250
 FREE, MIDDLE = 15, 20
 FEE = 40
 FAULTS = st.sampled_from([None] * 7 + list(Fault))
