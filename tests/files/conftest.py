@@ -13,7 +13,7 @@ from xingyue.clock import FakeClock
 from xingyue.files.assembly import Files, assemble
 from xingyue.files.fakes import FakeIndexer
 from xingyue.files.rules import Limits
-from xingyue.storage.database import create_schema, metadata, open_engine
+from xingyue.storage.database import begin_write, create_schema, metadata, open_engine
 from xingyue.storage.memory import MemoryStore
 
 BUCKET = "xingyue"
@@ -58,7 +58,9 @@ def world(tmp_path: Path) -> Iterator[World]:
     # The same tests run on PostgreSQL where this names an empty database of one.
     url = os.environ.get("XINGYUE_TEST_DATABASE_URL", f"sqlite:///{tmp_path / 'files.db'}")
     engine = open_engine(url)
-    metadata.drop_all(engine)
+    with begin_write(engine) as connection:
+        metadata.drop_all(connection)
+        connection.exec_driver_sql("DROP TABLE IF EXISTS alembic_version")
     store = MemoryStore()
     store.ensure_bucket(BUCKET)
     made = World(engine, tmp_path / "cache", store, FakeClock())

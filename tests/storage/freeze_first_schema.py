@@ -39,8 +39,7 @@ def statements(dialect: str) -> list[str]:
         found.append("\n".join(line for line in lines if line))
 
     engine = create_mock_engine(f"{dialect}://", keep)
-    ours = [table for table in metadata.sorted_tables if "_test_" not in table.name]
-    metadata.create_all(engine, tables=ours, checkfirst=False)
+    metadata.create_all(engine, checkfirst=False)
     return found
 
 

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
-from sqlalchemy import Column, Integer, Table, func, insert, select, text
+from sqlalchemy import Column, Integer, MetaData, Table, func, insert, select
 from sqlalchemy.exc import IntegrityError, OperationalError
 
 from xingyue.errors import InvalidRequest
@@ -15,15 +13,13 @@ from xingyue.storage.database import (
     UtcDateTime,
     begin_read,
     begin_write,
-    create_schema,
     insert_ignore,
-    metadata,
     open_engine,
 )
 
 marks = Table(
-    "database_test_marks",
-    metadata,
+    "marks",
+    MetaData(),
     Column("id", Integer, primary_key=True),
     Column("at", UtcDateTime),
 )
@@ -37,7 +33,8 @@ def url(tmp_path):
 @pytest.fixture
 def engine(url):
     engine = open_engine(url, busy_timeout_s=0.1)
-    create_schema(engine)
+    with begin_write(engine) as connection:
+        marks.create(connection)
     yield engine
     engine.dispose()
 
@@ -116,15 +113,3 @@ def test_insert_ignore_keeps_the_first(engine):
         for moment in (datetime(2026, 1, 1, tzinfo=UTC), datetime(2027, 1, 1, tzinfo=UTC)):
             connection.execute(insert_ignore(connection, marks).values(id=1, at=moment))
         assert connection.scalar(select(marks.c.at)).year == 2026
-
-
-def test_several_processes_may_create_the_schema_at_once(url):
-    script = (
-        "import sys, xingyue.ledger.tables, xingyue.tenants.store\n"
-        "from xingyue.storage.database import create_schema, open_engine\n"
-        "create_schema(open_engine(sys.argv[1]))\n"
-    )
-    running = [subprocess.Popen([sys.executable, "-c", script, url]) for _ in range(3)]
-    assert [process.wait(timeout=60) for process in running] == [0, 0, 0]
-    with begin_read(open_engine(url)) as connection:
-        assert connection.scalar(text("SELECT count(*) FROM ledger_head")) == 1

@@ -56,14 +56,8 @@ def engine(url):
 
 def differences(engine, declared):
     """What the database has and the declared tables have not, or the other way round."""
-
-    def wanted(item, name, kind, _reflected, _other):
-        return not (kind == "table" and "_test_" in name)
-
     with begin_read(engine) as connection:
-        context = MigrationContext.configure(
-            connection, opts={"compare_type": True, "include_object": wanted}
-        )
+        context = MigrationContext.configure(connection, opts={"compare_type": True})
         found = compare_metadata(context, metadata)
         triggers = {
             "sqlite": "SELECT name FROM sqlite_master WHERE type = 'trigger'",
