@@ -41,7 +41,7 @@ from xingyue.variants.store import VariantStore
 
 log = logging.getLogger(__name__)
 
-_NICE = 10
+_NICE = 5
 _OOM_SCORE = "500"
 _METER_LEASE_TTL_S = 15.0
 
@@ -122,7 +122,7 @@ def worker_parts(config: ChildConfig, engine: Engine, objects: ObjectStore) -> W
 
 
 def yield_to_serving() -> None:
-    """Lowest priority for the processor, and first to go when memory ends."""
+    """After serving for the processor (a third of its weight), and first to go when memory ends."""
     os.nice(_NICE)
     # Where Linux groups processes by session, the group's own niceness is what counts.
     for name, value in (("autogroup", str(_NICE)), ("oom_score_adj", _OOM_SCORE)):
