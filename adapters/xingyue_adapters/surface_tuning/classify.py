@@ -1,12 +1,13 @@
 """Method ``classification``: pooled taps, standardised, multinomial logistic regression.
 
-Regularisation, and whether texture helps, is chosen by cross-validation over groups; the same
+Regularisation, and how much texture counts, is settled by cross-validation over groups; the same
 out-of-fold answers give the temperature and the threshold, so nothing is calibrated on images that
 were fitted on. Classes weigh alike whatever their counts.
 """
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -32,15 +33,14 @@ STRENGTHS = (3e-3, 1e-2, 3e-2, 1e-1, 3e-1)
 """Inverse regularisation: scikit-learn's ``C`` times the views; features are standardised."""
 _VIEWS_TRIED = 2
 """Views of each image in cross-validation: enough to choose by, at half the time."""
-PLAIN = Pooling()
 TEXTURED = Pooling(texture=("f4", "f8"))
 TEXTURE = Pooling(taps=(), texture=("f4", "f8"))
-CHOICES = {"pooled": PLAIN, "texture": TEXTURE, "both": TEXTURED}
+CHOICES = {"both": TEXTURED, "texture": TEXTURE}
 """What cross-validation chooses from; all are columns of ``TEXTURED``."""
 SCALE_MAX = 64.0
 """Small crops fill the canvas; their size is told by the picture's numbers."""
-_LOSS_SLACK = 0.002
-"""Log-losses that differ by less are equal; of equals the first, plainest, is taken."""
+_SHARE_MIN = 0.05
+"""A choice of features that weighs less is left out."""
 Rows = NDArray[np.float32]
 
 
@@ -98,17 +98,29 @@ class Linear:
 
 
 @dataclass(frozen=True, slots=True)
+class Member:
+    """A model of its own on one choice of features; ``share`` of the logits that are its."""
+
+    features: str
+    strength: float
+    share: float
+
+
+@dataclass(frozen=True, slots=True)
 class Chosen:
     """What cross-validation settled. ``tried`` maps features and strength to the out-of-fold
     log-loss."""
 
-    pooling: Pooling
-    strength: float
+    members: tuple[Member, ...]
     temperature: float
     threshold: float
     tried: dict[str, float]
     accuracy: float
     """Out of fold."""
+
+    @property
+    def pooling(self) -> Pooling:
+        return CHOICES[self.members[0].features] if len(self.members) == 1 else TEXTURED
 
 
 def order_classes(samples: Sequence[ImageSample]) -> tuple[str, ...]:
@@ -148,26 +160,68 @@ def choose(
         )
     truth = truth[told]
     weights = balanced_weights(truth.tolist())
-    judged = []
-    for logits in (answer[told] for answer in answers):
-        heat = temperature(logits, truth, weights)
-        chances = softmax((logits / heat).astype(np.float32))
-        own = np.clip(chances[np.arange(len(truth)), truth], 1e-7, 1.0)
-        judged.append((float(-(weights * np.log(own)).mean()), heat, chances))
-    least = min(loss for loss, *_ in judged)
-    best = next(i for i, (loss, *_) in enumerate(judged) if loss <= least + _LOSS_SLACK)
-    (name, strength), (_, heat, chances) = trials[best], judged[best]
+    losses = [_log_loss(answer[told], truth, weights)[0] for answer in answers]
+    members = _shares(trials, losses, len(truth))
+    logits = np.zeros((len(truth), len(classes)))
+    for member in members:
+        own = answers[trials.index((member.features, member.strength))]
+        logits += member.share * own[told]
+    _, heat, chances = _log_loss(logits, truth, weights)
     return Chosen(
-        CHOICES[name],
-        strength,
+        members,
         heat,
         _threshold(classes, truth, chances, settings.escape_cost),
-        {
-            f"{name} {c:g}": round(loss, 4)
-            for (name, c), (loss, *_) in zip(trials, judged, strict=True)
-        },
+        {f"{name} {c:g}": round(loss, 4) for (name, c), loss in zip(trials, losses, strict=True)},
         round(float((chances.argmax(axis=1) == truth).mean()), 4),
     )
+
+
+def _shares(
+    trials: Sequence[tuple[str, float]], losses: Sequence[float], images: int
+) -> tuple[Member, ...]:
+    """Each choice of features at its best strength, weighed by ``exp(-images x loss)``: pseudo-BMA
+    (Yao et al., 2018). A clear winner stands alone; near equals are averaged, which is steadier
+    than a pick between them."""
+    best: dict[str, tuple[float, float]] = {}
+    for (name, strength), loss in zip(trials, losses, strict=True):
+        best[name] = min(best.get(name, (math.inf, 0.0)), (loss, strength))
+    least = min(loss for loss, _ in best.values())
+    raw = {name: math.exp(-images * (loss - least)) for name, (loss, _) in best.items()}
+    total = sum(raw.values())
+    kept = {name: value for name, value in raw.items() if value / total >= _SHARE_MIN}
+    return tuple(
+        Member(name, best[name][1], value / sum(kept.values())) for name, value in kept.items()
+    )
+
+
+def _log_loss(
+    logits: NDArray[np.float64], truth: NDArray[np.intp], weights: NDArray[np.float64]
+) -> tuple[float, float, Rows]:
+    """After the temperature that makes it least: the loss, that temperature, the probabilities."""
+    heat = temperature(logits, truth, weights)
+    chances = softmax((logits / heat).astype(np.float32))
+    own = np.clip(chances[np.arange(len(truth)), truth], 1e-7, 1.0)
+    return float(-(weights * np.log(own)).mean()), heat, chances
+
+
+def fit_chosen(
+    rows: Rows, truth: NDArray[np.intp], classes: tuple[str, ...], chosen: Chosen
+) -> Linear:
+    """Members fitted and joined: a weighted sum of linear models is one linear model.
+
+    ``rows`` have the columns of ``TEXTURED``, the model those of ``chosen.pooling``.
+    """
+    weight = np.zeros((len(classes), TEXTURED.width))
+    bias = np.zeros(len(classes))
+    for member in chosen.members:
+        own = columns(CHOICES[member.features])
+        model = fit(rows[..., own], truth, classes, member.strength)
+        folded = model.weight / model.scale
+        weight[:, own] += member.share * folded
+        bias += member.share * (model.bias - folded @ model.mean)
+    kept = columns(chosen.pooling)
+    unit = np.ones(len(kept))
+    return Linear(classes, unit * 0, unit, weight[:, kept], bias, chosen.temperature)
 
 
 def _threshold(

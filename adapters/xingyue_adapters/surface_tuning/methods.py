@@ -47,40 +47,32 @@ def classification(task: Task, settings: Classification) -> Work:
         task.seed,
         _ticker(task, "cross-validation"),
     )
-    rows = rows[..., classify.columns(chosen.pooling)]
-    task.context.say(
-        f"strength {chosen.strength:g}, accuracy in cross-validation {chosen.accuracy:.3f}"
-    )
+    shares = ", ".join(f"{m.features} {m.share:.0%}" for m in chosen.members)
+    task.context.say(f"features: {shares}; accuracy in cross-validation {chosen.accuracy:.3f}")
     truth = np.array([classes.index(s.label) for s in samples])
-    model = classify.fit(rows[:count], truth[:count], classes, chosen.strength)
-    judged = _judged(task.held, _tempered(model, chosen), rows[count:, 0], chosen.threshold)
+    model = classify.fit_chosen(rows[:count], truth[:count], classes, chosen)
+    seen = rows[count:, 0][:, classify.columns(chosen.pooling)]
+    judged = _judged(task.held, model, seen, chosen.threshold)
     if settings.refit:
         _tick(task, "refit", 0, 1)
-        model = classify.fit(rows, truth, classes, chosen.strength)
-    final = _tempered(model, chosen)
+        model = classify.fit_chosen(rows, truth, classes, chosen)
     draft = HeadDraft(
         kind=linear_head.KIND,
         labels=tuple(c for c in classes if c != GOOD),
         threshold=chosen.threshold,
         pixel_threshold=0.5,
         geometry=classify.geometry_of(settings),
-        tensors=final.tensors(),
+        tensors=model.tensors(),
         own={"classes": list(classes), "features": chosen.pooling.to_manifest()},
     )
-    expected = classify.scores_of(classes, final.chances(rows[count:, 0]))
+    expected = classify.scores_of(classes, model.chances(seen))
     choices = {
-        "strength": chosen.strength,
+        "members": [dataclasses.asdict(member) for member in chosen.members],
         "log_loss_by_strength": chosen.tried,
         "temperature": round(chosen.temperature, 4),
         "cross_validation_accuracy": chosen.accuracy,
     }
     return Work(judged, draft, expected, choices)
-
-
-def _tempered(model: classify.Linear, chosen: classify.Chosen) -> classify.Linear:
-    return classify.Linear(
-        model.classes, model.mean, model.scale, model.weight, model.bias, chosen.temperature
-    )
 
 
 def _judged(
