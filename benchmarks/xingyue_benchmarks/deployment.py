@@ -85,6 +85,7 @@ def deployed(scenario: Scenario, home: Path, catalogue: Path) -> Iterator[Deploy
         "XINGYUE_HOME": str(home),
         "XINGYUE_CATALOG": str(catalogue),
         "XINGYUE_PORT": str(port),
+        "XINGYUE_GRPC_PORT": "0",
         "XINGYUE_S3_PORT": str(_free_port()),
         # The head of the image scenario lies in this package.
         "PYTHONPATH": own,

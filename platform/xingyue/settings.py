@@ -21,6 +21,12 @@ class Settings(BaseSettings):
 
     host: str = Field(default="127.0.0.1", description="Address that the gateway binds.")
     port: int = Field(default=8700, description="Port of the gateway.")
+    grpc_port: int = Field(
+        default=8701,
+        ge=0,
+        le=65535,
+        description="Port of the Open Inference Protocol over gRPC, on the same address; 0: none.",
+    )
 
     database_url: str | None = Field(
         default=None, description="SQLAlchemy URL; default: SQLite under home."

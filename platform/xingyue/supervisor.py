@@ -11,8 +11,8 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable
-from contextlib import AbstractAsyncContextManager, ExitStack
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, ExitStack, asynccontextmanager
 
 import httpx
 from fastapi import FastAPI
@@ -22,6 +22,7 @@ from xingyue.catalog.loader import load_catalog
 from xingyue.catalog.spec import Catalog
 from xingyue.demo import provision
 from xingyue.errors import Internal
+from xingyue.gateway import oip_grpc
 from xingyue.gateway.application import build_app
 from xingyue.gateway.services import Services
 from xingyue.serving import environment
@@ -83,12 +84,21 @@ def build_gateway(settings: Settings, catalog: Catalog, access: S3Access) -> Fas
 
     used = {entry.trunk for entry in catalog.models if entry.trunk is not None}
 
-    def services() -> AbstractAsyncContextManager[Services]:
+    @asynccontextmanager
+    async def services() -> AsyncIterator[Services]:
         trunks = {
             name: RemoteTrunk(name, catalog.trunks[name], queue_max=settings.queue_max)
             for name in used
         }
-        return open_services(settings, catalog, access, trunks, ServeReadiness(catalog))
+        readiness = ServeReadiness(catalog)
+        async with AsyncExitStack() as stack:
+            built = await stack.enter_async_context(
+                open_services(settings, catalog, access, trunks, readiness)
+            )
+            if settings.grpc_port:
+                door = oip_grpc.serve(built, settings.host, settings.grpc_port)
+                await stack.enter_async_context(door)
+            yield built
 
     # Serve's ingress puts the request id on every answer.
     return build_app(services, body_max_bytes=settings.body_max_bytes, stamp_request_id=False)

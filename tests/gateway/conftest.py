@@ -8,7 +8,7 @@ import json
 import re
 import threading
 import time
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -23,6 +23,7 @@ from starlette.testclient import TestClient
 from xingyue.app import open_services, weight_store
 from xingyue.catalog.heads import HeadSource
 from xingyue.catalog.loader import load_catalog
+from xingyue.gateway import oip_grpc
 from xingyue.gateway.application import build_app
 from xingyue.gateway.services import Services
 from xingyue.ledger.audit import trial_balance
@@ -51,6 +52,7 @@ class World:
     objects: MemoryStore
     trunk: ArithmeticTrunk
     keys: dict[str, str] = field(default_factory=dict)
+    grpc_port: int = 0
 
     def new_key(self, tenant: str) -> str:
         scopes = ["call", "tune", "publish"]
@@ -162,7 +164,15 @@ def opened(tmp_path: Path, *given: Any, **options: Any):
 def listening(tmp_path: Path, *given: Any, **options: Any):
     """A gateway that other libraries' clients reach: ports of loopback, a thread of its own."""
     services, settings, objects, trunk = assembled(tmp_path, *given, **options)
-    app = build_app(services, body_max_bytes=settings.body_max_bytes)
+    grpc_port = 0
+
+    @asynccontextmanager
+    async def with_grpc():
+        nonlocal grpc_port
+        async with services() as built, oip_grpc.serve(built, "127.0.0.1", 0) as grpc_port:
+            yield built
+
+    app = build_app(with_grpc, body_max_bytes=settings.body_max_bytes)
     config = uvicorn.Config(app, host="127.0.0.1", port=0, log_level="warning")
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, daemon=True)
@@ -176,7 +186,7 @@ def listening(tmp_path: Path, *given: Any, **options: Any):
         port = server.servers[0].sockets[0].getsockname()[1]
         with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=240) as client:
             client.event_hooks["response"].append(functools.partial(_as_documented, app))
-            yield World(client, app.state.services, objects, trunk)
+            yield World(client, app.state.services, objects, trunk, grpc_port=grpc_port)
         balance = trial_balance(app.state.services.engine)
         assert balance.ok, balance
     finally:

@@ -107,6 +107,7 @@ def started(home: Path, **settings: str) -> Iterator[Running]:
         "XINGYUE_HOME": str(home),
         "XINGYUE_CATALOG": str(ROOT / "catalog.yaml"),
         "XINGYUE_PORT": str(_free_port()),
+        "XINGYUE_GRPC_PORT": str(_free_port()),
         "XINGYUE_S3_PORT": str(_free_port()),
     }
     environment.pop("XINGYUE_URL", None)

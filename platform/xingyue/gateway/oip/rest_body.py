@@ -8,12 +8,12 @@ import gzip
 import json
 import zlib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Any
 
 from xingyue.errors import InvalidRequest, PayloadTooLarge, UnsupportedMedia
 from xingyue.gateway.bodies import parse_json
 from xingyue.gateway.oip import tensors
+from xingyue.gateway.oip.asked import Asked, check_output, refuse_shared_memory, refuse_twice
 from xingyue.gateway.oip.tasks import Signature, TensorSpec
 from xingyue.gateway.oip.tensors import Tensor
 from xingyue.serving.served import ServedModel
@@ -21,16 +21,6 @@ from xingyue.serving.served import ServedModel
 HEADER_LENGTH = "inference-header-content-length"
 _WINDOWS = {"gzip": 31, "deflate": 15}
 """Of zlib: with gzip's frame, with its own."""
-
-
-@dataclass(frozen=True, slots=True)
-class Asked:
-    """``binary``: output -> whether it goes as binary data; only those asked for, in that order."""
-
-    inputs: dict[str, Tensor]
-    binary: dict[str, bool]
-    parameters: dict[str, Any] = field(default_factory=dict)
-    id: str | None = None
 
 
 def read(headers: Mapping[str, str], body: bytes, signature: Signature, max_bytes: int) -> Asked:
@@ -98,8 +88,7 @@ def _asked(header: dict[str, Any], rest: memoryview, signature: Signature) -> As
     at = 0
     for index, given in enumerate(_objects(header, "inputs")):
         tensor, at = _input(f"inputs.{index}", given, rest, at)
-        if tensor.name in inputs:
-            raise InvalidRequest(f"input {tensor.name!r} is there twice", param=tensor.name)
+        refuse_twice(tensor.name, inputs)
         inputs[tensor.name] = tensor
     if at != len(rest):
         raise InvalidRequest(
@@ -116,7 +105,7 @@ def _input(where: str, given: dict[str, Any], rest: memoryview, at: int) -> tupl
     if not isinstance(name, str) or not name:
         raise InvalidRequest("an input needs a name", param=f"{where}.name")
     own = _parameters(given, f"{where}.parameters")
-    _refuse_shared_memory(name, own)
+    refuse_shared_memory(name, own)
     datatype, shape = given.get("datatype"), given.get("shape")
     size = own.get("binary_data_size")
     if size is None:
@@ -155,25 +144,6 @@ def _outputs(
         check_output(name, own, made)
         found[str(name)] = bool(own.get("binary_data", usual))
     return found or {each.name: usual for each in made}
-
-
-def check_output(name: Any, parameters: Mapping[str, Any], made: tuple[TensorSpec, ...]) -> None:
-    """``InvalidRequest`` for an output that the model has not, or in a form that is not served."""
-    if name not in {each.name for each in made}:
-        raise InvalidRequest(
-            f"there is no output {name!r}; there is {', '.join(each.name for each in made)}",
-            param="outputs",
-        )
-    _refuse_shared_memory(name, parameters)
-    if parameters.get("classification"):
-        raise InvalidRequest(
-            f"{name}: the classification extension is not served; leave it out", param=name
-        )
-
-
-def _refuse_shared_memory(name: str, parameters: Mapping[str, Any]) -> None:
-    if any(each.startswith("shared_memory") for each in parameters):
-        raise InvalidRequest(f"{name}: shared memory is not served; send the data", param=name)
 
 
 def _objects(header: dict[str, Any], name: str) -> list[dict[str, Any]]:
