@@ -9,9 +9,9 @@ import pytest
 
 from xingyue.errors import InvalidRequest
 from xingyue_benchmarks import plots, report, results
-from xingyue_benchmarks.measures import Ledger, Measure, of_latencies
+from xingyue_benchmarks.measures import Ledger, Measure, of_latencies, stream_times
 from xingyue_benchmarks.results import Results, ScenarioResult
-from xingyue_benchmarks.scenario import Scenario
+from xingyue_benchmarks.scenario import Scenario, Targets
 from xingyue_benchmarks.summary import added_p50_ms, rows, verdicts
 
 MACHINE: dict[str, Any] = {
@@ -107,6 +107,49 @@ def test_a_report_does_not_hide_a_ledger_that_disagrees(run: Results) -> None:
     assert "1 answered but not billed" in text
     assert "does not balance" in text
     assert "busy before the run" in text
+
+
+def test_streamed_answers_have_times_of_texts(run: Results, tmp_path: Path) -> None:
+    streamed = stream_times([200.0, 300.0, 400.0], [10.0, 20.0, 30.0, 40.0, 50.0, 60.0])
+    result = run.scenarios[0]
+    targets = Targets(first_text_p50_ms_max=250)
+    changes = {"peers": (), "targets": targets}
+    result.scenario = result.scenario.model_copy(update=changes)
+    result.rounds = [
+        [_measure("platform", "1 connection", 0.5, 900.0, stream=streamed)] for _ in range(3)
+    ]
+    text = report.render(run)
+    assert "| platform | 1 connection | 300 | 400 | 30.0 | 60.0 | 3.0 |" in text
+    assert "| first text, p50 at one connection, ms | ≤ 250 | 300 | **no** |" in text
+    assert "adds" not in text
+    path = tmp_path / "results.json"
+    path.write_text(run.to_json())
+    assert report.render(results.read(path)) == text
+    assert plots.draw(run, tmp_path) == {"image": ["image.png"]}
+
+
+def test_a_peer_that_failed_is_left_out_of_every_round_and_named(run: Results) -> None:
+    result = run.scenarios[0]
+    result.scenario = result.scenario.model_copy(update={"peers": ("raw", "mlserver")})
+    result.rounds[0].append(_measure("mlserver", "1 connection", 40.0, 20.0))
+    result.drop("mlserver", "it did not start")
+    assert [row.target for row in rows(result) if row.target == "mlserver"] == []
+    text = report.render(run)
+    assert "mlserver was not measured: it did not start." in text
+    assert "| raw | 2 processes |" in text
+
+
+def test_a_served_peer_has_a_share_memory_and_a_curve(run: Results, tmp_path: Path) -> None:
+    result = run.scenarios[0]
+    result.scenario = result.scenario.model_copy(update={"peers": ("raw", "bentoml")})
+    for taken, rps in zip(result.rounds, (50.0, 100.0, 50.0), strict=True):
+        taken.append(
+            _measure("bentoml", "16 connections", rps, 20.0, rss_bytes={"peer": 512 * 2**20})
+        )
+    assert "| bentoml | 16 connections | 50.0 [50.0–100.0] | 0.50 |" in report.render(run)
+    (row,) = (row for row in rows(result) if row.target == "bentoml")
+    assert row.rss_bytes == 512 * 2**20
+    assert plots.draw(run, tmp_path) == {"image": ["image.png"]}
 
 
 def test_json_comes_back_as_it_went(run: Results, tmp_path: Path) -> None:
