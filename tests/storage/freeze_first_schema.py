@@ -40,7 +40,26 @@ def statements(dialect: str) -> list[str]:
 
     engine = create_mock_engine(f"{dialect}://", keep)
     metadata.create_all(engine, checkfirst=False)
-    return found
+    return _in_order(found)
+
+
+def _in_order(found: list[str]) -> list[str]:
+    """Tables by name, those that refer to others last; the same file each time."""
+    blocks: list[list[str]] = []
+    for statement in found:
+        if statement.startswith("CREATE TABLE"):
+            blocks.append([])
+        blocks[-1].append(statement)
+    for block in blocks:
+        # Indexes come in any order; what is not one stays where it is, after them.
+        block[1:] = sorted(block[1:], key=_rank)
+    blocks.sort(key=lambda block: ("FOREIGN KEY" in block[0], block[0]))
+    return [statement for block in blocks for statement in block]
+
+
+def _rank(statement: str) -> tuple[bool, str]:
+    index = statement.startswith(("CREATE INDEX", "CREATE UNIQUE INDEX"))
+    return not index, statement if index else ""
 
 
 def main() -> None:

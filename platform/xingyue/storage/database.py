@@ -202,7 +202,6 @@ def create_schema(engine: Engine) -> None:
                 if engine.dialect.name == "postgresql":
                     connection.exec_driver_sql(f"SET LOCAL lock_timeout = '{_SCHEMA_WAIT_S}s'")
                     connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_SCHEMA_LOCK})")
-                metadata.create_all(connection)
                 migrate(connection)
             return
         except OperationalError as error:
