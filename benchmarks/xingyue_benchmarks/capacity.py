@@ -75,7 +75,7 @@ class Plan:
 def load(path: Path = MEASURED) -> tuple[dict[str, CallCost], dict[str, float]]:
     """``ValueError`` where a number is missing."""
     given: dict[str, Any] = yaml.safe_load(path.read_text())
-    fields = CallCost.__slots__[1:]  # type: ignore[attr-defined]
+    fields = CallCost.__slots__[1:]
     try:
         costs = {
             name: CallCost(name, **{field: row[field] for field in fields})

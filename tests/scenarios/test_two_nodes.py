@@ -108,11 +108,12 @@ def cluster(tmp_path: Path) -> Iterator[Cluster]:
     weights = ROOT / ".xingyue" / "weights"
     if weights.is_dir():
         (home / "weights").symlink_to(weights)
-    gcs, port, s3_port, *agents = _free_ports(3 + 2 * 4)
+    gcs, port, grpc_port, s3_port, *agents = _free_ports(4 + 2 * 4)
     variables = os.environ | {
         "XINGYUE_HOME": str(home),
         "XINGYUE_CATALOG": str(_catalog(tmp_path / "catalog.yaml")),
         "XINGYUE_PORT": str(port),
+        "XINGYUE_GRPC_PORT": str(grpc_port),
         "XINGYUE_S3_PORT": str(s3_port),
         "XINGYUE_RAY_ADDRESS": f"127.0.0.1:{gcs}",
         # Two nodes, one loopback: only the head's can bind the port.
