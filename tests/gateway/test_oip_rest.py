@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import time
 import zlib
 
 import numpy as np
@@ -409,3 +410,29 @@ def test_real_embeddings_are_those_of_the_native_route(real):
     np.testing.assert_array_equal(vectors, np.float32([each["embedding"] for each in native]))
     ours, theirs = real.bills()
     assert ours == theirs
+
+
+@pytest.mark.weights
+def test_a_real_question_is_answered_with_its_citations(real):
+    text = "Tablets of aspirin are stored dry, below 25 degrees Celsius."
+    file = real.world.call(
+        "POST",
+        "/v1/files",
+        "acme",
+        files={"file": ("sop.txt", text)},
+        data={"purpose": "assistants"},
+    ).json()["id"]
+    body = {"file_ids": [file]}
+    store = real.world.call("POST", "/v1/vector_stores", "acme", json=body).json()["id"]
+    for _ in range(300):
+        told = real.world.call("GET", f"/v1/vector_stores/{store}", "acme").json()
+        if told["file_counts"]["completed"]:
+            break
+        time.sleep(0.1)
+    question = tensor("prompt", ["Below which temperature is aspirin stored?"])
+    result = real.infer("pharma-doc-qa", question, tensor("vector_store_ids", [store]))
+    assert result.as_numpy("grounded").tolist() == [True]
+    assert result.as_numpy("text").tolist()[0]
+    cited = [json.loads(each)["file_citation"] for each in result.as_numpy("annotations")]
+    assert cited
+    assert all(text[each["start_index"] : each["end_index"]] == each["quote"] for each in cited)

@@ -13,7 +13,7 @@ import re
 import secrets
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import AbstractContextManager, asynccontextmanager, nullcontext
 from types import SimpleNamespace
 from typing import Any
 
@@ -21,7 +21,7 @@ import grpc
 from google.protobuf.message import DecodeError
 from starlette.requests import Request
 
-from xingyue import metrics
+from xingyue import metrics, tracing
 from xingyue.errors import Internal, InvalidRequest, NotFound, Overloaded, XingyueError
 from xingyue.gateway.auth import authorize
 from xingyue.gateway.errors import DATABASE_AWAY, status_of
@@ -97,7 +97,8 @@ def _unary(app: Any, method: str) -> Callable[[bytes, Any], Awaitable[bytes]]:
     async def call(body: bytes, context: Any) -> bytes:
         request = _request(app, method, context)
         try:
-            content, headers = await _answer(method, request, body)
+            with _span(request):
+                content, headers = await _answer(method, request, body)
         except Exception as error:
             fault = _fault(request, error)
         else:
@@ -144,6 +145,18 @@ def _request(app: Any, method: str, context: Any) -> Request:
             "state": {"started_s": time.perf_counter(), "request_id": request_id},
         }
     )
+
+
+def _span(request: Request) -> AbstractContextManager[Any]:
+    """Of the call, a child of its ``traceparent``; nothing while tracing is off."""
+    if tracing.active is None or request.url.path.endswith(("/ServerLive", "/ServerReady")):
+        return nullcontext()
+    facts = {
+        "rpc.system": "grpc",
+        "rpc.method": request.url.path.removeprefix("/"),
+        "xingyue.request_id": request.state.request_id,
+    }
+    return tracing.active.request(request.headers, facts)
 
 
 def _count(request: Request, status: int) -> None:

@@ -188,7 +188,7 @@ async def _images(tensor: Tensor) -> tuple[bytes, ...]:
 def _file(pixels: Any) -> bytes:
     """BMP: lossless like PNG, and a hundredth of its work."""
     out = io.BytesIO()
-    Image.fromarray(pixels, "RGB").save(out, "BMP")
+    Image.fromarray(pixels).save(out, "BMP")
     return out.getvalue()
 
 
