@@ -63,7 +63,8 @@ def run_scenario(scenario: Scenario, *, seconds: float, rounds: int, say: Say) -
         if len(looped) < len(result.scenario.peers):
             raw_spec(scenario, catalog, home).write(spec)
         images = [body.data for body in found]
-        result.warmup = platform.closed(_WARM_CONNECTIONS, min(_WARM_S, seconds)).ledger
+        warm_connections = min(_WARM_CONNECTIONS, max(scenario.closed))
+        result.warmup = platform.closed(warm_connections, min(_WARM_S, seconds)).ledger
         for number in range(1, rounds + 1):
             rest = Rest(platform)
             taken = _round(scenario, platform, looped, rest, seconds)
