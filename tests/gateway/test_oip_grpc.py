@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 
 import grpc
 import numpy as np
 import pytest
 import tritonclient.grpc as triton
+import tritonclient.grpc.aio as triton_aio
 from google.protobuf import descriptor_pb2
 from tritonclient.grpc import service_pb2, service_pb2_grpc
 from tritonclient.utils import InferenceServerException
@@ -152,6 +154,16 @@ def test_a_variant_is_called_by_name_and_version(lab):
         np.testing.assert_allclose(result.as_numpy("score"), np.float32([0.6]))
 
 
+def test_the_async_client_works_as_it_is(lab):
+    async def ask():
+        async with triton_aio.InferenceServerClient(lab.address) as client:
+            assert await client.is_server_ready()
+            image = [tensor("image", [b"0.7"])]
+            return await client.infer(MODEL, image, headers=lab.headers)
+
+    assert asyncio.run(ask()).as_numpy("verdict").tolist() == [b"fail"]
+
+
 def test_faults_have_their_codes_and_are_not_billed(lab):
     image = tensor("image", [b"0.7"])
     assert fault(lambda: lab.client.infer(MODEL, [image]))[0] == "UNAUTHENTICATED"
@@ -211,8 +223,6 @@ def test_a_message_that_is_none_or_too_large_is_refused(listen):
 
 
 def test_a_callers_deadline_ends_the_call_unbilled(lab):
-    import asyncio
-
     async def slow(*_, **__):
         await asyncio.sleep(30)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import gzip
 import json
 import time
@@ -10,6 +11,7 @@ import zlib
 import numpy as np
 import pytest
 import tritonclient.http as triton
+import tritonclient.http.aio as triton_aio
 from tritonclient.utils import InferenceServerException
 
 from xingyue.errors import Overloaded
@@ -145,6 +147,17 @@ def test_bodies_are_compressed_both_ways(lab, form):
         response_compression_algorithm=form,
     )
     assert result.as_numpy("verdict").tolist() == [b"fail"]
+
+
+def test_the_async_client_works_as_it_is(lab):
+    async def ask():
+        address = f"{lab.world.client.base_url.host}:{lab.world.client.base_url.port}"
+        async with triton_aio.InferenceServerClient(address) as client:
+            assert await client.is_server_ready()
+            image = [tensor("image", [b"0.7"])]
+            return await client.infer(MODEL, image, headers=lab.headers)
+
+    assert asyncio.run(ask()).as_numpy("verdict").tolist() == [b"fail"]
 
 
 def test_the_answer_bears_the_headers_of_every_call(lab):
