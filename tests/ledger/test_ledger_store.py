@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import pytest
@@ -20,6 +22,7 @@ from xingyue.ledger.accounts import (
 from xingyue.ledger.audit import trial_balance
 from xingyue.ledger.events import Share
 from xingyue.ledger.idempotency import Idempotency
+from xingyue.ledger.journal import Journal
 from xingyue.ledger.operations import (
     Batch,
     Claim,
@@ -40,7 +43,8 @@ from xingyue.ledger.operations import (
     SessionLost,
     Void,
 )
-from xingyue.ledger.rules import ClaimVerdict, Refusal, Source
+from xingyue.ledger.rules import ClaimVerdict, Refusal, SessionState, Source
+from xingyue.ledger.sessions import end
 from xingyue.ledger.store import Balance
 from xingyue.storage.database import begin_write
 
@@ -292,3 +296,20 @@ def test_the_database_itself_refuses_an_overdraft(store, engine):
     store.top_up("acme", 2000, "r")
     with pytest.raises(DBAPIError), begin_write(engine) as connection:
         connection.execute(text("UPDATE accounts SET balance_micros = -1 WHERE id LIKE 'tenant:%'"))
+
+
+def test_a_session_ended_by_whoever_wrote_before_is_lost(engine, store, clock):
+    """A gateway's group waits for the writers' lock while another gateway buries its session: it
+    must see that, or it would lease money to the dead, and nobody would take it back."""
+    store.top_up("acme", 1000, "r")
+    store.apply(Batch("s1", 1, [OpenSession("s1", "g1", 30)]))
+    with ThreadPoolExecutor(1) as pool:
+        with begin_write(engine) as connection:
+            journal = Journal(connection, clock.now())
+            waiting = pool.submit(store.apply, Batch("s1", 2, [Grant("acme", 100, 100)]))
+            time.sleep(0.3)
+            assert not waiting.done()
+            end(journal, "s1", SessionState.DEAD)
+            journal.flush()
+        assert waiting.result(10) == [SessionLost()]
+    assert store.balance("acme").held_micros == 0

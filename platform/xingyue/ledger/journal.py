@@ -27,6 +27,10 @@ _LOCK_HEAD = (
     .select_from(ledger_head.outerjoin(sessions, sessions.c.id == bindparam("session")))
     .with_for_update(of=ledger_head)
 )
+_HEAD = select(ledger_head.c.transfer_seq, ledger_head.c.event_seq).with_for_update()
+_SESSION = select(sessions.c.gateway_id, sessions.c.state).where(
+    sessions.c.id == bindparam("session")
+)
 _BALANCES = select(accounts.c.id, accounts.c.balance_micros).where(
     accounts.c.id.in_(bindparam("names", expanding=True))
 )
@@ -49,10 +53,18 @@ class Journal:
     def __init__(
         self, connection: Connection, now: datetime, session_id: str | None = None
     ) -> None:
-        head = connection.execute(_LOCK_HEAD, {"session": session_id}).one()
-        self.gateway_id: str | None = head.gateway_id
+        if connection.dialect.name == "postgresql":
+            # Two statements: one that waits for the lock sees what it joins as it was before.
+            head: Any = connection.execute(_HEAD).one()
+            session: Any = None
+            if session_id is not None:
+                session = connection.execute(_SESSION, {"session": session_id}).one_or_none()
+        else:
+            # SQLite's transaction began with the lock.
+            head = session = connection.execute(_LOCK_HEAD, {"session": session_id}).one()
+        self.gateway_id: str | None = session.gateway_id if session else None
         """Of the given session, with its state; None if there is no such session."""
-        self.session_state: str | None = head.state
+        self.session_state: str | None = session.state if session else None
         self.connection = connection
         self.now = now
         self._transfer_seq: int = head.transfer_seq
