@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import queue
 
 import grpc
 import numpy as np
@@ -162,6 +163,19 @@ def test_the_async_client_works_as_it_is(lab):
             return await client.infer(MODEL, image, headers=lab.headers)
 
     assert asyncio.run(ask()).as_numpy("verdict").tolist() == [b"fail"]
+
+
+def test_every_message_of_a_stream_is_a_call_of_its_own(lab):
+    answers = queue.Queue()
+    lab.client.start_stream(lambda result, error: answers.put((result, error)), headers=lab.headers)
+    for image in (b"0.2", b"no number", b"0.9"):
+        lab.client.async_stream_infer(MODEL, [tensor("image", [image])])
+    (first, _), (_, error), (last, _) = (answers.get(timeout=30) for _ in range(3))
+    lab.client.stop_stream()
+    assert first.as_numpy("verdict").tolist() == [b"pass"]
+    assert error.message() == "the image is no number"
+    assert last.as_numpy("verdict").tolist() == [b"fail"]
+    assert lab.bills() == [(1, 1200), (1, 1200)]
 
 
 def test_faults_have_their_codes_and_are_not_billed(lab):

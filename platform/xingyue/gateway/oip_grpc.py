@@ -27,7 +27,7 @@ from xingyue.gateway.auth import authorize
 from xingyue.gateway.errors import DATABASE_AWAY, status_of
 from xingyue.gateway.metering import TIMEOUT_HEADER, metered, resolve
 from xingyue.gateway.oip import grpc_body, models, tasks
-from xingyue.gateway.oip.wire import METHODS, REQUESTS, RESPONSES, SERVICE
+from xingyue.gateway.oip.wire import METHODS, REQUESTS, RESPONSES, SERVICE, STREAM, STREAMED
 from xingyue.gateway.services import Services, services_of
 from xingyue.serving.served import ServedModel
 from xingyue.tenants.tenant import Principal, Scope
@@ -87,6 +87,7 @@ def _handlers(services: Services) -> grpc.GenericRpcHandler:
     handlers = {
         method: grpc.unary_unary_rpc_method_handler(_unary(app, method)) for method in METHODS
     }
+    handlers[STREAM] = grpc.stream_stream_rpc_method_handler(_stream(app))
     handler: grpc.GenericRpcHandler = grpc.method_handlers_generic_handler(SERVICE, handlers)
     return handler
 
@@ -97,17 +98,13 @@ def _unary(app: Any, method: str) -> Callable[[bytes, Any], Awaitable[bytes]]:
     async def call(body: bytes, context: Any) -> bytes:
         request = _request(app, method, context)
         try:
-            with _span(request):
-                content, headers = await _answer(method, request, body)
-        except Exception as error:
-            fault = _fault(request, error)
+            content, headers = await _counted(method, request, body)
+        except XingyueError as error:
+            fault = error
         else:
-            _count(request, 200)
             context.set_trailing_metadata(_metadata(request, headers))
             return content
         status, _ = status_of(fault)
-        _count(request, status)
-        metrics.refused(fault.code)
         headers = {"x-xingyue-code": fault.code}
         if status in (429, 503):
             headers["retry-after"] = str(max(1, math.ceil(getattr(fault, "retry_after_s", 1.0))))
@@ -116,6 +113,36 @@ def _unary(app: Any, method: str) -> Callable[[bytes, Any], Awaitable[bytes]]:
         raise AssertionError("abort raises")
 
     return call
+
+
+def _stream(app: Any) -> Callable[[AsyncIterator[bytes], Any], AsyncIterator[bytes]]:
+    """Every message is a call of its own, with its own answer or error, in order."""
+
+    async def calls(bodies: AsyncIterator[bytes], context: Any) -> AsyncIterator[bytes]:
+        async for body in bodies:
+            try:
+                content, _ = await _counted("ModelInfer", _request(app, STREAM, context), body)
+            except XingyueError as error:
+                answer = STREAMED(error_message=error.message)
+            else:
+                answer = STREAMED(infer_response=RESPONSES["ModelInfer"].FromString(content))
+            yield answer.SerializeToString()
+
+    return calls
+
+
+async def _counted(method: str, request: Request, body: bytes) -> Answer:
+    """Whatever goes wrong is an ``XingyueError``."""
+    try:
+        with _span(request):
+            answer = await _answer(method, request, body)
+    except Exception as error:
+        fault = _fault(request, error)
+        _count(request, status_of(fault)[0])
+        metrics.refused(fault.code)
+        raise fault from error
+    _count(request, 200)
+    return answer
 
 
 def _request(app: Any, method: str, context: Any) -> Request:

@@ -25,6 +25,9 @@ METHODS = (
 )
 """Each takes ``<name>Request`` and answers ``<name>Response``."""
 
+STREAM = "ModelStreamInfer"
+"""Takes a stream of ``ModelInferRequest``, answers with one of ``ModelStreamInferResponse``."""
+
 _NAMED = "string name 1, string version 2"
 _TENSOR = (
     "string name 1, string datatype 2, repeated int64 shape 3, map parameters 4, "
@@ -61,6 +64,7 @@ _MESSAGES = {
     "map parameters 4, repeated ModelInferResponse.InferOutputTensor outputs 5, "
     "repeated bytes raw_output_contents 6",
     "ModelInferResponse.InferOutputTensor": _TENSOR,
+    "ModelStreamInferResponse": "string error_message 1, ModelInferResponse infer_response 2",
     "RepositoryIndexRequest": "string repository_name 1, bool ready 2",
     "RepositoryIndexResponse": "repeated RepositoryIndexResponse.ModelIndex models 1",
     "RepositoryIndexResponse.ModelIndex": f"{_NAMED}, string state 3, string reason 4",
@@ -132,5 +136,6 @@ def message(name: str) -> Any:
     return message_factory.GetMessageClass(descriptor(name))
 
 
+STREAMED = message(f"{STREAM}Response")
 REQUESTS = {method: message(f"{method}Request") for method in METHODS}
 RESPONSES = {method: message(f"{method}Response") for method in METHODS}
