@@ -162,5 +162,6 @@ class MeteredCompute:
             request_id=job.id,
             created_at=self._clock.now(),
             kind=KIND,
+            price_id=f"tuning:{job.price_micros_per_s}/1",
             id=f"{job.id}-s{self.billed_s}",
         )
