@@ -16,6 +16,7 @@ from minio import Minio
 from minio.error import S3Error
 from starlette.testclient import TestClient
 
+from xingyue.audit.log import AuditLog
 from xingyue.clock import SystemClock
 from xingyue.gateway.application import build_app
 from xingyue.gateway.services import Services
@@ -77,6 +78,7 @@ def serve(tmp_path: Path) -> Iterator[Serve]:
     def build(objects: ObjectStore, access: TenantAccess) -> Gateway:
         parts: dict[str, Any] = {field.name: None for field in dataclasses.fields(Services)}
         parts |= {
+            "audit": AuditLog(engine, clock=clock),
             "clock": clock,
             "tenants": tenants,
             "directory": TenantDirectory(tenants, clock=clock),

@@ -175,7 +175,7 @@ class Gateway:
                 lease_ttl_s=6.0,
                 hold_ttl_s=8.0,
                 idle_s=2.0,
-                tick_s=0.5,
+                tick_s=1.0,
                 recall_wait_s=0.4,
                 resolve_timeout_s=self._random.choice((0.0, 1.0, 5.0)),
             )
