@@ -88,7 +88,8 @@ def _bill(platform: Any, job_id: str) -> list[dict[str, Any]]:
 def _check_bill(platform: Any, job: dict[str, Any]) -> None:
     bill = _bill(platform, job["id"])
     assert len({event["id"] for event in bill}) == len(bill)
-    assert {event["unit"] for event in bill} == {"compute-second"}
+    # A job that was stopped before its fit began has used nothing.
+    assert {event["unit"] for event in bill} <= {"compute-second"}
     assert sum(event["units"] for event in bill) == job["usage"]["compute_seconds"]
     assert sum(event["cost_micros"] for event in bill) == job["usage"]["cost_micros"]
 
