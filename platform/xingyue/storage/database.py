@@ -155,7 +155,15 @@ def _open_postgresql(url: URL, pool: dict[str, Any], busy_timeout_s: float) -> E
     options = f"-c lock_timeout={timeout_ms} -c timezone=UTC -c synchronous_commit=on"
     return _create_engine(
         url,
-        connect_args={"connect_timeout": max(2, int(busy_timeout_s)), "options": options},
+        connect_args={
+            "connect_timeout": max(2, int(busy_timeout_s)),
+            "options": options,
+            # A server that vanished without a word, as a broken cable makes it, is given up too.
+            "tcp_user_timeout": 2 * timeout_ms,
+            "keepalives_idle": max(1, int(busy_timeout_s)),
+            "keepalives_interval": 2,
+            "keepalives_count": 3,
+        },
         # A pooled connection may have died with the server's last restart.
         pool_pre_ping=True,
         **pool,
