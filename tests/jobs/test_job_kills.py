@@ -233,10 +233,10 @@ def test_a_worker_yields_to_serving(world, stages, open_runner):
     runner = open_runner()
     _until(runner, (stages / "at-fetch").exists)
     pid = _only_pid(runner)
-    assert os.getpriority(os.PRIO_PROCESS, pid) >= 10
+    assert os.getpriority(os.PRIO_PROCESS, pid) >= 5
     group = Path(f"/proc/{pid}/autogroup")
     if group.exists():
-        assert group.read_text().strip().endswith("nice 10")
+        assert group.read_text().strip().endswith("nice 5")
     command = Path(f"/proc/{pid}/cmdline").read_bytes() + Path(f"/proc/{pid}/environ").read_bytes()
     assert world.store.claim_next(1) is None
     (slot,) = runner._running.values()

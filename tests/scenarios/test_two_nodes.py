@@ -119,6 +119,8 @@ def cluster(tmp_path: Path) -> Iterator[Cluster]:
         # Two nodes, one loopback: only the head's can bind the port.
         "XINGYUE_RAY_PROXIES": "HeadOnly",
         "XINGYUE_TUNING_SLOTS": "0",
+        # `ray start` makes no token where none is set up, and its second node would lack one.
+        "RAY_AUTH_MODE": "disabled",
         # What `ray start` says is waited for in its log.
         "PYTHONUNBUFFERED": "1",
     }
