@@ -55,6 +55,8 @@ def _init(settings: Settings) -> None:
     for attempt in (1, 2, 3):
         try:
             ray.init(
+                # Never another's cluster that happens to run on this machine.
+                address="local",
                 # A plan, not a limit: an idle trunk must not keep another from being placed.
                 num_cpus=settings.ray_cpus or max(8, os.cpu_count() or 1),
                 include_dashboard=settings.ray_dashboard,
