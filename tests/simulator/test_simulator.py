@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from ledger_simulator import gateway, world
 
-SEEDS = 200
+SEEDS = 100
 STEP = 20
 
 
