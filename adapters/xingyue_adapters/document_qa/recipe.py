@@ -73,7 +73,7 @@ class DocumentQaRecipe:
         judged = (
             "Whether there is an answer is judged for all questions, with their document in the "
             "store and without it. First token: of those answered, search included, by the clock "
-            "and in CPU time of one thread."
+            "and in CPU time."
         )
         return [
             _retrieval_table(stores),

@@ -61,6 +61,8 @@ class LlamaServer:
         params.n_parallel = options.slots
         params.n_batch = params.n_ubatch = _BATCH_TOKENS
         params.cpuparams.n_threads = params.cpuparams_batch.n_threads = threads
+        # Waiting threads sleep at once: spinning would take the cores from other trunks.
+        params.cpuparams.poll = params.cpuparams_batch.poll = 0
         params.n_gpu_layers = 0 if device == "cpu" else -1
         params.main_gpu = int(device.partition(":")[2] or 0)
         params.cache_ram_mib = options.cache_mib
