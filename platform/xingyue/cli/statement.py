@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
@@ -43,6 +44,32 @@ OutOption = Annotated[Path | None, typer.Option(help="The file; default: a name 
 Month = Annotated[str, typer.Argument(help="yyyy-mm, UTC.")]
 
 
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """How a report is wanted; ``name`` is the file's, without its ending."""
+
+    name: str
+    form: Format | None
+    lang: Lang | None
+    part: str | None
+    out: Path | None
+    as_json: bool
+
+    def of(self, client: Client, path: str, **query: Any) -> dict[str, Any] | None:
+        """The report, to be shown as tables; None where it was written or printed as asked."""
+        if self.form is None:
+            done: dict[str, Any] = client.get(path, **query)
+            if not self.as_json:
+                return done
+            emit_json(done)
+            return None
+        given = query | {"lang": self.lang, "part": self.part}
+        words = urlencode({key: value for key, value in given.items() if value is not None})
+        content = client.download(f"{path}?{words}", accept=_ACCEPT[self.form])
+        _write(self.out or Path(f"{self.name}.{self.form.value}"), content)
+        return None
+
+
 def statement(
     month: Month,
     form: FormatOption = None,
@@ -52,13 +79,9 @@ def statement(
     as_json: Json = False,
 ) -> None:
     """A month's use, what paid for it, and the balance that it leaves."""
-    client, path = access.caller(), f"/v1/statements/{month}"
-    if form is not None:
-        _save(client, path, form, {"lang": lang, "part": part}, out, f"statement-{month}")
-        return
-    done = client.get(path)
-    if as_json:
-        emit_json(done)
+    asked = _Asked(f"statement-{month}", form, lang, part, out, as_json)
+    done = asked.of(access.caller(), f"/v1/statements/{month}")
+    if done is None:
         return
     _rows(done["lines"], ["model", "version", "unit", "calls", "units"], ["cost_micros"])
     _rows(done["payments"], ["account", "code"], ["amount_micros"])
@@ -74,13 +97,9 @@ def earnings(
     as_json: Json = False,
 ) -> None:
     """What your variants earned in a month."""
-    client, path = access.caller(), f"/v1/earnings/{month}"
-    if form is not None:
-        _save(client, path, form, {"lang": lang, "part": part}, out, f"earnings-{month}")
-        return
-    done = client.get(path)
-    if as_json:
-        emit_json(done)
+    asked = _Asked(f"earnings-{month}", form, lang, part, out, as_json)
+    done = asked.of(access.caller(), f"/v1/earnings/{month}")
+    if done is None:
         return
     names = ["model", "version", "unit", "calls", "units"]
     _rows(done["variants"], names, ["sales_micros", "earned_micros"])
@@ -97,14 +116,9 @@ def revenue(
     as_json: Json = False,
 ) -> None:
     """A year's service revenue, and which part of it vouchers paid."""
-    client, path = access.operator(), "/admin/v1/reports/revenue"
-    if form is not None:
-        query = {"year": year, "lang": lang, "part": part}
-        _save(client, path, form, query, out, f"revenue-{year}")
-        return
-    done = client.get(path, year=year)
-    if as_json:
-        emit_json(done)
+    asked = _Asked(f"revenue-{year}", form, lang, part, out, as_json)
+    done = asked.of(access.operator(), "/admin/v1/reports/revenue", year=year)
+    if done is None:
         return
     _rows(done["by_model"], ["model", "industry", "unit", "calls", "units"], ["cost_micros"])
     months = [{"month": name, "amount_micros": net} for name, net in done["by_month"].items()]
@@ -122,14 +136,6 @@ def evidence(
     query = urlencode({"period": period, "lang": lang.value})
     content = access.operator().download(f"/admin/v1/vouchers/evidence?{query}")
     _write(out or Path(f"voucher-evidence-{period}.zip"), content)
-
-
-def _save(
-    client: Client, path: str, form: Format, query: dict[str, Any], out: Path | None, name: str
-) -> None:
-    given = urlencode({key: value for key, value in query.items() if value is not None})
-    content = client.download(f"{path}?{given}", accept=_ACCEPT[form])
-    _write(out or Path(f"{name}.{form.value}"), content)
 
 
 def _write(path: Path, content: bytes) -> None:
