@@ -78,3 +78,14 @@ def postgres_url(postgres_server):
         connection.execute(text("CREATE SCHEMA public"))
     admin.dispose()
     return postgres_server.url("postgres")
+
+
+@pytest.fixture
+def sqlite_url(tmp_path):
+    return f"sqlite:///{tmp_path / 'xingyue.db'}"
+
+
+@pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)])
+def url(request):
+    """An empty database of either kind."""
+    return request.getfixturevalue(f"{request.param}_url")

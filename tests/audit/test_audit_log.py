@@ -20,13 +20,6 @@ from xingyue.storage.database import begin_write, create_schema, open_engine
 DEED = Deed("key_1", "operator", "tenants.top_up", "acme", {"amount_micros": 5}, "req_1")
 
 
-@pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)])
-def url(request, tmp_path):
-    if request.param == "sqlite":
-        return f"sqlite:///{tmp_path / 'audit.db'}"
-    return request.getfixturevalue("postgres_url")
-
-
 @pytest.fixture
 def engine(url):
     engine = open_engine(url, busy_timeout_s=5)

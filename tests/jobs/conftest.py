@@ -49,13 +49,8 @@ def doubles():
 
 
 @pytest.fixture
-def sqlite_url(tmp_path):
-    return f"sqlite:///{tmp_path / 'jobs.db'}"
-
-
-@pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)])
-def both_engines(request):
-    engine = open_engine(request.getfixturevalue(f"{request.param}_url"), busy_timeout_s=5)
+def both_engines(url):
+    engine = open_engine(url, busy_timeout_s=5)
     create_schema(engine)
     yield engine
     engine.dispose()

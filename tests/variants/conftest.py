@@ -12,13 +12,8 @@ from xingyue.variants.store import VariantStore
 
 
 @pytest.fixture
-def sqlite_url(tmp_path):
-    return f"sqlite:///{tmp_path / 'variants.db'}"
-
-
-@pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)])
-def engine(request):
-    engine = open_engine(request.getfixturevalue(f"{request.param}_url"), busy_timeout_s=2)
+def engine(url):
+    engine = open_engine(url, busy_timeout_s=2)
     create_schema(engine)
     yield engine
     engine.dispose()

@@ -25,8 +25,9 @@ from xingyue import metrics, tracing
 from xingyue.errors import Internal, InvalidRequest, NotFound, Overloaded, XingyueError
 from xingyue.gateway.auth import authorize
 from xingyue.gateway.errors import DATABASE_AWAY, status_of
-from xingyue.gateway.metering import TIMEOUT_HEADER, metered, resolve
+from xingyue.gateway.metering import TIMEOUT_HEADER, resolve
 from xingyue.gateway.oip import grpc_body, models, tasks
+from xingyue.gateway.oip.inferring import run_metered
 from xingyue.gateway.oip.wire import METHODS, REQUESTS, RESPONSES, SERVICE, STREAM, STREAMED
 from xingyue.gateway.services import Services, services_of
 from xingyue.serving.served import ServedModel
@@ -257,19 +258,5 @@ async def _infer(
     request: Request, principal: Principal, served: ServedModel, message: Any, body: bytes
 ) -> Answer:
     asked = grpc_body.read(message, tasks.signature(served.entry))
-    prepared = await tasks.prepare(request, principal, served, asked.inputs, asked.parameters)
-
-    def render(answer: dict[str, Any]) -> Answer:
-        return grpc_body.render(asked, served, prepared.outputs(answer))
-
-    work = prepared.work
-    answer = await metered(
-        request,
-        principal,
-        served,
-        body=body,
-        units_max=work.units_max,
-        run=work.run,
-        render=render,
-    )
+    answer = await run_metered(request, principal, served, asked, body=body, form=grpc_body.render)
     return bytes(answer.body), dict(answer.headers)

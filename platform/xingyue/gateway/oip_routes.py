@@ -15,8 +15,9 @@ from starlette.responses import JSONResponse, Response
 from xingyue.errors import InvalidRequest
 from xingyue.gateway.auth import Caller
 from xingyue.gateway.bodies import parse_json
-from xingyue.gateway.metering import metered, resolve
+from xingyue.gateway.metering import resolve
 from xingyue.gateway.oip import models, rest_body, tasks
+from xingyue.gateway.oip.inferring import run_metered
 from xingyue.gateway.services import services_of
 from xingyue.serving.served import ServedModel
 from xingyue.tenants.tenant import Principal
@@ -114,21 +115,7 @@ async def _infer(request: Request, principal: Principal, served: ServedModel) ->
     body = await request.body()
     max_bytes = services_of(request).settings.body_max_bytes
     asked = rest_body.read(request.headers, body, tasks.signature(served.entry), max_bytes)
-    prepared = await tasks.prepare(request, principal, served, asked.inputs, asked.parameters)
-
-    def render(answer: dict[str, Any]) -> tuple[bytes, dict[str, str]]:
-        return rest_body.render(asked, served, prepared.outputs(answer))
-
-    work = prepared.work
-    answer = await metered(
-        request,
-        principal,
-        served,
-        body=body,
-        units_max=work.units_max,
-        run=work.run,
-        render=render,
-    )
+    answer = await run_metered(request, principal, served, asked, body=body, form=rest_body.render)
     return await _packed(request, answer)
 
 
