@@ -9,7 +9,7 @@ import sys
 from datetime import UTC, datetime
 
 from xingyue.clock import SystemClock
-from xingyue.errors import QuotaExhausted
+from xingyue.errors import MeterUnavailable, QuotaExhausted
 from xingyue.ledger.accounts import vendor_revenue
 from xingyue.ledger.events import Share, UsageEvent
 from xingyue.ledger.idempotency import Idempotency, StoredResponse
@@ -64,7 +64,11 @@ async def main(url: str, gateway_id: str) -> None:
 
     async def loop(tenant: str) -> None:
         while True:
-            await call(meter, tenant)
+            try:
+                await call(meter, tenant)
+            except MeterUnavailable:
+                # A 503, as where the disk stalls for seconds: not answered, and tried again.
+                await asyncio.sleep(0.05)
 
     await asyncio.gather(*(loop(tenant) for tenant in ("acme", "poor") for _ in range(8)))
 

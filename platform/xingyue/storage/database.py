@@ -1,7 +1,7 @@
 """The relational database: one engine per process, SQLite embedded or PostgreSQL.
 
 Both give the same promise to the stores above: a write transaction that returned is on disk, and
-write transactions on SQLite run one at a time (``BEGIN IMMEDIATE``). The API is synchronous;
+write transactions on SQLite run one at a time (``BEGIN IMMEDIATE``), in turn (``turns``). The API is synchronous;
 asyncio callers go through a thread. A store declares its tables on ``metadata`` beside its own
 code; this module knows none of them.
 """
@@ -25,6 +25,7 @@ from sqlalchemy.exc import ArgumentError, OperationalError
 from sqlalchemy.types import TypeDecorator
 
 from xingyue.errors import InvalidRequest
+from xingyue.storage import turns
 from xingyue.storage.witness import testify
 
 metadata = MetaData(
@@ -126,10 +127,14 @@ def _open_sqlite(url: URL, pool: dict[str, Any], busy_timeout_s: float) -> Engin
         connection.execute("PRAGMA synchronous = FULL")
         connection.execute("PRAGMA foreign_keys = ON")
 
+    turns.add_gates(engine, url.database)
+
     @event.listens_for(engine, "begin")
     def _begin(connection: Connection) -> None:
-        write = connection.get_execution_options().get(WRITE_OPTION, False)
-        connection.exec_driver_sql("BEGIN IMMEDIATE" if write else "BEGIN")
+        if connection.get_execution_options().get(WRITE_OPTION, False):
+            turns.begin_immediate(connection, timeout_s=busy_timeout_s)
+        else:
+            connection.exec_driver_sql("BEGIN")
 
     return engine
 
