@@ -1,9 +1,9 @@
 """The relational database: one engine per process, SQLite embedded or PostgreSQL.
 
 Both give the same promise to the stores above: a write transaction that returned is on disk, and
-write transactions on SQLite run one at a time (``BEGIN IMMEDIATE``), in turn (``turns``). The API is synchronous;
-asyncio callers go through a thread. A store declares its tables on ``metadata`` beside its own
-code; this module knows none of them.
+write transactions on SQLite run one at a time (``BEGIN IMMEDIATE``), in turn (``turns``). The API
+is synchronous; asyncio callers go through a thread. A store declares its tables on ``metadata``
+beside its own code; this module knows none of them.
 """
 
 from __future__ import annotations
