@@ -23,7 +23,7 @@ _GATE = "xingyue_gate"
 
 
 def add_gates(engine: Engine, path: str) -> None:
-    """Give every connection of the engine to the SQLite file ``path`` its hand on ``<path>-gate``."""
+    """Every connection of the engine, to the SQLite file ``path``, gets a gate: ``<path>-gate``."""
 
     @event.listens_for(engine, "connect")
     def _open(_connection: sqlite3.Connection, record: ConnectionPoolEntry) -> None:
