@@ -8,6 +8,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from ledger_simulator.payments import payments
 
 from xingyue.errors import Conflict, InvalidRequest, QuotaExhausted
 from xingyue.ledger.accounts import funding, vendor_revenue, voucher_balance, voucher_held
@@ -16,6 +17,8 @@ from xingyue.ledger.demand import Bucket, Demand
 from xingyue.ledger.events import Share
 from xingyue.ledger.operations import Batch, OpenSession, Reverse
 from xingyue.ledger.reports import LedgerReports
+from xingyue.ledger.tables import usage_events
+from xingyue.storage.database import begin_read
 from xingyue.tenants.store import TenantStore
 from xingyue.vouchers.models import Conditions, NewVoucher, Purchase, VoucherState
 from xingyue.vouchers.store import VoucherStore
@@ -88,8 +91,8 @@ async def call(meter, make_event, demand, units, **fields):
 
 
 def paid(engine, tenant="acme"):
-    now = datetime(2026, 1, 1, tzinfo=UTC)
-    rows = LedgerReports(engine).payments_of(tenant, f"{now:%Y-%m}")
+    with begin_read(engine) as connection:
+        rows = payments(connection, usage_events.c.tenant_id == tenant)
     return [(row.payer, row.amount_micros) for row in rows]
 
 

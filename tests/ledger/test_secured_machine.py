@@ -25,6 +25,7 @@ from hypothesis.stateful import (
     precondition,
     rule,
 )
+from ledger_simulator.payments import payments
 from sqlalchemy import func, select
 
 from xingyue.clock import FakeClock
@@ -35,7 +36,6 @@ from xingyue.ledger.demand import Bucket, Cap, Demand, Fee, Measure
 from xingyue.ledger.events import Share, UsageEvent
 from xingyue.ledger.faults import Fault, FaultyStore
 from xingyue.ledger.meter import Meter
-from xingyue.ledger.payments import payments
 from xingyue.ledger.reports import LedgerReports
 from xingyue.ledger.tables import event_counters, usage_events
 from xingyue.storage.database import begin_read, create_schema, open_engine

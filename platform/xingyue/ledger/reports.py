@@ -1,4 +1,5 @@
-"""What the ledger tells: usage, events, statements, revenue. Read-only.
+"""What the ledger tells as it stands: usage, events, earnings. Read-only. Forms that are handed out
+(statements, revenue, evidence) are made by ``xingyue.statements``.
 
 Periods are half-open, ``[start, end)``, in UTC. Amounts are integer micros of CNY; a reversal
 counts negative, so a call that was billed and reversed adds up to nothing.
@@ -11,13 +12,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-from sqlalchemy import BigInteger, Connection, Engine, case, cast, func, or_, select, type_coerce
+from sqlalchemy import BigInteger, Connection, Engine, case, cast, func, select, type_coerce
 
 from xingyue.errors import InvalidRequest
 from xingyue.ledger import accounts
-from xingyue.ledger.accounts import FundingSource
 from xingyue.ledger.events import RecordedEvent, UsageEvent
-from xingyue.ledger.payments import Payment, payments
 from xingyue.ledger.tables import accounts as balances
 from xingyue.ledger.tables import transfers, usage_events
 from xingyue.storage.database import begin_read, from_epoch_micros
@@ -48,43 +47,6 @@ class UsageRow:
     calls: int
     units: int
     cost_micros: int
-
-
-@dataclass(frozen=True, slots=True)
-class TopUp:
-    """Money that a tenant received."""
-
-    reference: str
-    source: FundingSource
-    amount_micros: int
-    created_at: datetime
-
-
-@dataclass(frozen=True, slots=True)
-class Statement:
-    """A tenant's month. opening + top_ups - charges + reversals = closing, to the micro."""
-
-    tenant_id: str
-    month: str
-    opening_micros: int
-    top_ups_micros: int
-    charges_micros: int
-    reversals_micros: int
-    closing_micros: int
-    lines: tuple[UsageRow, ...]
-    """By model and version."""
-
-
-@dataclass(frozen=True, slots=True)
-class RevenueReport:
-    """A year of service. ``service_micros`` is what tenants were charged, less reversals, by
-    month; ``by_account`` is to whom it went."""
-
-    year: int
-    service_micros: int
-    by_month: dict[str, int]
-    by_account: dict[str, int]
-    by_model: tuple[UsageRow, ...]
 
 
 class LedgerReports:
@@ -161,76 +123,6 @@ class LedgerReports:
                 for row in rows
             ]
 
-    def top_ups(self, tenant_id: str, source: FundingSource | None = None) -> list[TopUp]:
-        """Newest first; of one source, such as vouchers, or of all."""
-        query = select(transfers).where(
-            transfers.c.credit == accounts.cash(tenant_id), transfers.c.kind == "top_up"
-        )
-        if source is not None:
-            query = query.where(transfers.c.debit == accounts.funding(source))
-        with begin_read(self._engine) as connection:
-            return [
-                TopUp(
-                    reference=row.reference,
-                    source=FundingSource(row.debit.removeprefix("funding:")),
-                    amount_micros=row.amount_micros,
-                    created_at=row.created_at,
-                )
-                for row in connection.execute(query.order_by(transfers.c.id.desc()))
-            ]
-
-    def payments_of(self, tenant_id: str, month: str) -> list[Payment]:
-        """By whom each event of a month (``yyyy-mm``) was paid, in the order of the books."""
-        start, end = month_bounds(month)
-        with begin_read(self._engine) as connection:
-            return payments(
-                connection,
-                usage_events.c.tenant_id == tenant_id,
-                transfers.c.created_at >= start,
-                transfers.c.created_at < end,
-            )
-
-    def statement(self, tenant_id: str, month: str) -> Statement:
-        """``month`` as ``yyyy-mm``. Money by when the ledger booked it, lines by when the calls
-        were made: around midnight on the last day they may differ by the calls in flight."""
-        start, end = month_bounds(month)
-        with begin_read(self._engine) as connection:
-            opening = _net_micros(connection, tenant_id, None, start)
-            by_kind = {
-                kind: _net_micros(connection, tenant_id, start, end, kind)
-                for kind in ("top_up", "charge", "reversal")
-            }
-            lines = _usage(connection, tenant_id, start, end, ("model", "version"))
-        return Statement(
-            tenant_id=tenant_id,
-            month=month,
-            opening_micros=opening,
-            top_ups_micros=by_kind["top_up"],
-            charges_micros=-by_kind["charge"],
-            reversals_micros=by_kind["reversal"],
-            closing_micros=opening + sum(by_kind.values()),
-            lines=tuple(lines),
-        )
-
-    def revenue_report(self, year: int) -> RevenueReport:
-        """Service revenue of a calendar year (UTC), for the operator's yearly settlement."""
-        if not 2000 <= year <= 9999:
-            raise InvalidRequest(f"year must be four digits, got {year}", param="year")
-        start, end = datetime(year, 1, 1, tzinfo=UTC), _year_end(year)
-        by_account: dict[str, int] = {}
-        by_month: dict[str, int] = {}
-        with begin_read(self._engine) as connection:
-            for month in range(1, 13):
-                name = f"{year}-{month:02d}"
-                earned = _earned(connection, *month_bounds(name))
-                by_month[name] = sum(earned.values())
-                for account, amount in earned.items():
-                    by_account[account] = by_account.get(account, 0) + amount
-            models = _usage(connection, None, start, end, ("model",))
-        return RevenueReport(
-            year, sum(by_month.values()), by_month, dict(sorted(by_account.items())), tuple(models)
-        )
-
 
 def month_bounds(month: str) -> tuple[datetime, datetime]:
     """``2026-02`` -> its first instant and that of the next month. InvalidRequest otherwise."""
@@ -301,47 +193,3 @@ def _group_value(name: str, value: int | str) -> str:
     if name != "day":
         return str(value)
     return (from_epoch_micros(0) + timedelta(days=int(value))).date().isoformat()
-
-
-def _net_micros(
-    connection: Connection,
-    tenant_id: str,
-    start: datetime | None,
-    end: datetime,
-    kind: str | None = None,
-) -> int:
-    """Into minus out of a tenant's cash and held. Moves between the two cancel out."""
-    mine = (accounts.cash(tenant_id), accounts.held(tenant_id))
-    signed = case((transfers.c.credit.in_(mine), transfers.c.amount_micros), else_=0) - case(
-        (transfers.c.debit.in_(mine), transfers.c.amount_micros), else_=0
-    )
-    query = select(func.coalesce(func.sum(signed), 0)).where(
-        or_(transfers.c.credit.in_(mine), transfers.c.debit.in_(mine)),
-        transfers.c.created_at < end,
-    )
-    if start is not None:
-        query = query.where(transfers.c.created_at >= start)
-    if kind is not None:
-        query = query.where(transfers.c.kind == kind)
-    return int(connection.scalar(query) or 0)
-
-
-def _earned(connection: Connection, start: datetime, end: datetime) -> dict[str, int]:
-    """Charges by the account that they went to, less reversals."""
-    period = (transfers.c.created_at >= start) & (transfers.c.created_at < end)
-    amount = func.sum(transfers.c.amount_micros)
-    earned = {
-        row[0]: int(row[1])
-        for row in connection.execute(
-            select(transfers.c.credit, amount)
-            .where(period, transfers.c.kind == "charge")
-            .group_by(transfers.c.credit)
-        )
-    }
-    for row in connection.execute(
-        select(transfers.c.debit, amount)
-        .where(period, transfers.c.kind == "reversal")
-        .group_by(transfers.c.debit)
-    ):
-        earned[row[0]] = earned.get(row[0], 0) - int(row[1])
-    return earned
