@@ -57,7 +57,6 @@ def tuning(args: dict[str, str]) -> Any:
 
 def serve_config(settings: Settings, catalog: Catalog) -> dict[str, Any]:
     """``ServeDeploySchema``: what a RayService carries as ``serveConfigV2``."""
-    used = sorted({entry.trunk for entry in catalog.models if entry.trunk is not None})
     applications: list[dict[str, Any]] = [
         {
             "name": f"trunk-{name}",
@@ -65,7 +64,7 @@ def serve_config(settings: Settings, catalog: Catalog) -> dict[str, Any]:
             "import_path": f"{_MODULE}:trunk",
             "args": {"trunk": name},
         }
-        for name in used
+        for name in catalog.used_trunks("replica")
     ]
     applications.append(
         {"name": "gateway", "route_prefix": "/", "import_path": f"{_MODULE}:gateway"}

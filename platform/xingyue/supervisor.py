@@ -11,13 +11,14 @@ import os
 import signal
 import threading
 import time
-from collections.abc import AsyncIterator, Callable
-from contextlib import AsyncExitStack, ExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, contextmanager
 
 import httpx
 from fastapi import FastAPI
 
-from xingyue.app import open_services
+from xingyue.app import open_services, weight_store
+from xingyue.catalog.heads import HeadSource
 from xingyue.catalog.loader import load_catalog
 from xingyue.catalog.spec import Catalog
 from xingyue.demo import provision
@@ -26,9 +27,10 @@ from xingyue.gateway import oip_grpc
 from xingyue.gateway.application import build_app
 from xingyue.gateway.services import Services
 from xingyue.serving import environment
+from xingyue.serving.local import LocalServing, LocalTrunk
 from xingyue.settings import Settings
 from xingyue.storage.embedded import EmbeddedS3
-from xingyue.storage.s3 import S3Access
+from xingyue.storage.s3 import S3Access, S3Store
 
 log = logging.getLogger(__name__)
 
@@ -82,16 +84,15 @@ def build_gateway(settings: Settings, catalog: Catalog, access: S3Access) -> Fas
     from xingyue.serving.readiness import ServeReadiness
     from xingyue.serving.remote import RemoteTrunk
 
-    used = {entry.trunk for entry in catalog.models if entry.trunk is not None}
-
     @asynccontextmanager
     async def services() -> AsyncIterator[Services]:
-        trunks = {
+        remote = {
             name: RemoteTrunk(name, catalog.trunks[name], queue_max=settings.queue_max)
-            for name in used
+            for name in catalog.used_trunks("replica")
         }
         readiness = ServeReadiness(catalog)
         async with AsyncExitStack() as stack:
+            trunks = remote | stack.enter_context(own_trunks(settings, catalog, access))
             built = await stack.enter_async_context(
                 open_services(settings, catalog, access, trunks, readiness)
             )
@@ -102,6 +103,29 @@ def build_gateway(settings: Settings, catalog: Catalog, access: S3Access) -> Fas
 
     # Serve's ingress puts the request id on every answer.
     return build_app(services, body_max_bytes=settings.body_max_bytes, stamp_request_id=False)
+
+
+@contextmanager
+def own_trunks(
+    settings: Settings, catalog: Catalog, access: S3Access
+) -> Iterator[dict[str, LocalTrunk]]:
+    """The trunks that run in this process, loaded: a gateway that answers has them all."""
+    serving = LocalServing(
+        catalog,
+        weight_store(settings, catalog),
+        HeadSource(settings.home / "cache" / "heads", S3Store(access)),
+        image_max_pixels=settings.image_max_pixels,
+    )
+    names = catalog.used_trunks("gateway")
+    trunks = serving.trunks(names, queue_max=settings.queue_max)
+    try:
+        for name in names:
+            serving.engine(name)
+        yield trunks
+    finally:
+        for trunk in trunks.values():
+            trunk.close()
+        serving.close()
 
 
 def _wait_ready(

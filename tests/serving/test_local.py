@@ -16,7 +16,13 @@ from xingyue.serving.local import LocalServing
 
 @pytest.fixture
 def serving(tmp_path):
-    trunk = {"family": "noop", "weights": {}, "max_batch": 4, "options": {"wait_ms": 50}}
+    trunk = {
+        "family": "noop",
+        "weights": {},
+        "max_batch": 4,
+        "batches_in_flight": 1,
+        "options": {"wait_ms": 50},
+    }
     catalog = Catalog(weights={}, trunks={"nothing": trunk}, models=())
     serving = LocalServing(
         catalog, WeightStore(tmp_path, {}, False), HeadSource(tmp_path / "heads")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 
+import cv2
+
 from xingyue.contract import RuntimeSpec, WeightResolver
 from xingyue.errors import InvalidRequest
 from xingyue_models.images import ImageLimits
@@ -28,6 +30,8 @@ class SurfaceInspection:
             raise InvalidRequest(
                 f"surface inspection runs in fp32, got dtype {runtime.dtype!r}", param="dtype"
             )
+        # As many at once as the platform asks for, each with the threads that it was told.
+        cv2.setNumThreads(runtime.threads)
         data = weights("trunk").read_bytes()
         taps = TapSessions(data, runtime.threads, runtime.device)
         pixels_max = runtime.options.get("image_max_pixels", ImageLimits().pixels_max)

@@ -91,6 +91,11 @@ class TrunkSpec(_Spec):
 
     family: Name
     weights: dict[Name, Name] = Field(description="the family's role -> weight name")
+    runs_in: Literal["replica", "gateway"] = Field(
+        default="replica",
+        description="replicas of its own, or every gateway's own process: no hop, for a light trunk "
+        "on CPU",
+    )
     device: str = "cpu"
     dtype: str = "fp32"
     threads: int = Field(default=1, ge=1)
@@ -213,6 +218,11 @@ class Catalog(_Spec):
             training_data=f"data of {owner}, under its own terms",
             commercial_use=all(weight.commercial_use for weight in weights),
         )
+
+    def used_trunks(self, runs_in: Literal["replica", "gateway"]) -> list[str]:
+        """Names of the trunks that some entry runs on, of those that run there."""
+        names = {entry.trunk for entry in self.models if entry.trunk is not None}
+        return sorted(name for name in names if self.trunks[name].runs_in == runs_in)
 
     def entry(self, model_id: str) -> EntrySpec | None:
         return next((entry for entry in self.models if entry.id == model_id), None)

@@ -19,7 +19,7 @@ from ray.serve.config import HTTPOptions, ProxyLocation
 from starlette.types import ASGIApp
 
 from xingyue.catalog.spec import Catalog, TrunkSpec
-from xingyue.serving.ingress import gateway_application
+from xingyue.serving.ingress import THREAD_VARIABLES, gateway_application
 from xingyue.serving.remote import DEPLOYMENT, app_name
 from xingyue.serving.replica import ReplicaConfig, TrunkReplica
 from xingyue.serving.tuning import tuning_target
@@ -95,15 +95,14 @@ def _stop(others: set[psutil.Process]) -> None:
 def deploy(
     settings: Settings, catalog: Catalog, access: S3Access, build: Callable[[], ASGIApp]
 ) -> None:
-    """Every trunk that an entry uses, the gateway and fine-tuning, side by side. Returns once Serve
-    knows them; readiness tells when they run. ``build`` makes the ASGI application, in the
-    gateway's own process."""
-    used = sorted({entry.trunk for entry in catalog.models if entry.trunk is not None})
+    """Every trunk with replicas of its own, the gateway and fine-tuning, side by side.
+    Returns once Serve knows them; readiness tells when they run. ``build`` makes the ASGI
+    application, in the gateway's own process."""
     targets = [
         serve.RunTarget(
             trunk_application(settings, catalog, name, access), app_name(name), route_prefix=None
         )
-        for name in used
+        for name in catalog.used_trunks("replica")
     ]
     gateway = gateway_application(build, replicas=settings.gateway_replicas)
     targets.append(serve.RunTarget(gateway, GATEWAY_APP, route_prefix="/"))
@@ -151,18 +150,11 @@ def trunk_application(settings: Settings, catalog: Catalog, name: str, access: S
 
 
 def _actor_options(spec: TrunkSpec) -> dict[str, Any]:
-    threads = str(spec.threads)
     return {
         "num_cpus": spec.num_cpus,
         "num_gpus": spec.num_gpus,
         "resources": dict(spec.placement),
-        "runtime_env": {
-            "env_vars": {
-                "OMP_NUM_THREADS": threads,
-                "OPENBLAS_NUM_THREADS": threads,
-                "MKL_NUM_THREADS": threads,
-            }
-        },
+        "runtime_env": {"env_vars": dict.fromkeys(THREAD_VARIABLES, str(spec.threads))},
     }
 
 

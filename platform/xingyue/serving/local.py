@@ -1,10 +1,13 @@
-"""Entries run in this very process, through the same engine: for evaluation, development, tests."""
+"""Entries run in this very process, through the same engine: trunks that run in the gateway,
+evaluation, tests."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator, Sequence
+import threading
+from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import aclosing
 
 from xingyue.catalog.heads import HeadSource
 from xingyue.catalog.spec import Catalog, EntrySpec, TrunkSpec
@@ -14,16 +17,22 @@ from xingyue.errors import InvalidRequest
 from xingyue.serving.batching import Answer, Coalescer
 from xingyue.serving.engine import Engine
 from xingyue.serving.head_refs import head_ref
+from xingyue.serving.stepping import stepped
 
 
 class LocalServing:
-    """Trunks are loaded on first use and shared, as on a cluster."""
+    """Trunks are loaded on first use and shared, as on a cluster. ``options`` are added to every
+    trunk's own."""
 
-    def __init__(self, catalog: Catalog, weights: WeightStore, heads: HeadSource) -> None:
+    def __init__(
+        self, catalog: Catalog, weights: WeightStore, heads: HeadSource, **options: object
+    ) -> None:
         self._catalog = catalog
         self._weights = weights
         self._heads = heads
+        self._options = options
         self._engines: dict[str, Engine] = {}
+        self._lock = threading.Lock()
 
     def infer(self, entry: EntrySpec) -> Infer:
         engine, ref = self._entry_engine(entry), head_ref(entry)
@@ -45,20 +54,24 @@ class LocalServing:
         return run
 
     def engine(self, trunk: str) -> Engine:
-        if trunk not in self._engines:
-            self._engines[trunk] = Engine(
-                self._catalog.trunks[trunk],
-                lambda name: self._weights.ensure(name, lambda *_: None),
-                self._heads,
-            )
-        return self._engines[trunk]
+        with self._lock:
+            if trunk not in self._engines:
+                self._engines[trunk] = Engine(
+                    self._catalog.trunks[trunk],
+                    lambda name: self._weights.ensure(name, lambda *_: None),
+                    self._heads,
+                    **self._options,
+                )
+            return self._engines[trunk]
 
-    def trunks(self, *, queue_max: int = 256) -> dict[str, LocalTrunk]:
-        """What a gateway calls, for every trunk of the catalogue; each is loaded by its first
-        call. Close them before this."""
+    def trunks(
+        self, names: Iterable[str] | None = None, *, queue_max: int = 256
+    ) -> dict[str, LocalTrunk]:
+        """What a gateway calls, for the named trunks or all of the catalogue; each is loaded by its
+        first call. Close them before this."""
         return {
-            name: LocalTrunk(self, name, spec, queue_max=queue_max)
-            for name, spec in self._catalog.trunks.items()
+            name: LocalTrunk(self, name, self._catalog.trunks[name], queue_max=queue_max)
+            for name in (self._catalog.trunks if names is None else names)
         }
 
     def close(self) -> None:
@@ -72,16 +85,21 @@ class LocalServing:
 
 
 class LocalTrunk:
-    """A gateway's trunk without Ray: the same coalescing, the work in a thread of this process."""
+    """A gateway's trunk without Ray: the same coalescing, the work in threads of this process, as
+    many as batches may be in flight."""
 
     def __init__(
         self, serving: LocalServing, name: str, spec: TrunkSpec, *, queue_max: int
     ) -> None:
         self._serving = serving
         self._name = name
-        self._pool = ThreadPoolExecutor(1, thread_name_prefix=name)
+        self._pool = ThreadPoolExecutor(spec.batches_in_flight, thread_name_prefix=name)
         self._coalescer = Coalescer(
-            self._send, max_batch=spec.max_batch, in_flight=1, queue_max=queue_max, name=name
+            self._send,
+            max_batch=spec.max_batch,
+            in_flight=spec.batches_in_flight,
+            queue_max=queue_max,
+            name=name,
         )
 
     async def run(self, item: WorkItem, timeout_s: float) -> Answer:
@@ -91,13 +109,9 @@ class LocalTrunk:
         """Chunks as they come; closing it stops the work."""
         loop = asyncio.get_running_loop()
         engine = await loop.run_in_executor(self._pool, self._serving.engine, self._name)
-        chunks = engine.generate(item)
-        try:
-            while (chunk := await loop.run_in_executor(self._pool, next, chunks, None)) is not None:
+        async with aclosing(stepped(engine.generate(item), self._pool)) as chunks:
+            async for chunk in chunks:
                 yield chunk
-        finally:
-            # The one thread ends the step under way first.
-            await asyncio.shield(loop.run_in_executor(self._pool, chunks.close))  # type: ignore[attr-defined]
 
     def close(self) -> None:
         self._pool.shutdown()

@@ -16,7 +16,10 @@ _TTL_S = 1.0
 class ServeReadiness:
     def __init__(self, catalog: Catalog) -> None:
         self._trunks = {
-            entry.id: entry.trunk for entry in catalog.models if entry.trunk is not None
+            entry.id: entry.trunk
+            for entry in catalog.models
+            # One in the gateway's process was loaded before the gateway answered.
+            if entry.trunk is not None and catalog.trunks[entry.trunk].runs_in == "replica"
         }
         self._known: tuple[float, list[str]] | None = None
 

@@ -6,6 +6,7 @@ import asyncio
 import os
 from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import aclosing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from xingyue.catalog.weights import WeightStore
 from xingyue.contract import Chunk, Outcome, WorkItem
 from xingyue.errors import XingyueError
 from xingyue.serving.engine import Engine
+from xingyue.serving.stepping import stepped
 from xingyue.storage.s3 import S3Access, S3Store
 
 
@@ -56,20 +58,12 @@ class TrunkReplica:
 
     async def generate(self, item: WorkItem) -> AsyncIterator[Chunk | XingyueError]:
         """Chunks; an error is the last thing yielded, so that it crosses processes whole."""
-        loop = asyncio.get_running_loop()
-        chunks = self._engine.generate(item)
         try:
-            while True:
-                chunk = await loop.run_in_executor(self._pool, next, chunks, None)
-                if chunk is None:
-                    return
-                yield chunk
+            async with aclosing(stepped(self._engine.generate(item), self._pool)) as chunks:
+                async for chunk in chunks:
+                    yield chunk
         except XingyueError as error:
             yield error
-        finally:
-            # The reader has hung up or all is said: stop the work at once. The pool serialises
-            # this behind a step still under way.
-            await asyncio.shield(loop.run_in_executor(self._pool, chunks.close))  # type: ignore[attr-defined]
 
     async def pid(self) -> int:
         return os.getpid()
