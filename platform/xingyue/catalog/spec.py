@@ -93,8 +93,8 @@ class TrunkSpec(_Spec):
     weights: dict[Name, Name] = Field(description="the family's role -> weight name")
     runs_in: Literal["replica", "gateway"] = Field(
         default="replica",
-        description="replicas of its own, or every gateway's own process: no hop, for a light trunk "
-        "on CPU",
+        description="replicas of its own, or every gateway's own process: no hop, for a light "
+        "trunk on CPU",
     )
     device: str = "cpu"
     dtype: str = "fp32"

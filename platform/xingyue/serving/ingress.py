@@ -8,7 +8,6 @@ from typing import Any
 from ray import serve
 from starlette.types import ASGIApp
 
-
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 
