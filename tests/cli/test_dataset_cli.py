@@ -19,16 +19,17 @@ from typer.testing import CliRunner
 
 from xingyue.app import open_services
 from xingyue.catalog.loader import load_catalog
+from xingyue.cli import pushing
 from xingyue.cli.main import app
 from xingyue.contract import DatasetNote, DatasetReport
 from xingyue.demo import provision
 from xingyue.errors import InvalidRequest, XingyueError
 from xingyue.gateway.application import build_app
 from xingyue.settings import Settings
-from xingyue.storage import pushing
 from xingyue.storage.embedded import EmbeddedS3
 from xingyue.storage.s3 import S3Access, S3Store
 from xingyue.storage.uploads import ResumableUploads
+from xingyue_client import ClientError, InvalidArgument, data_plan
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -84,7 +85,7 @@ def platform(running: Settings) -> S3Store:
 
 def xingyue(*words: object, code: int = 0) -> Any:
     result = CliRunner().invoke(app, ["dataset", *map(str, words), "--json"])
-    if isinstance(result.exception, XingyueError):
+    if isinstance(result.exception, XingyueError | ClientError):
         raise result.exception
     assert result.exit_code == code, result.output
     return json.loads(result.stdout)
@@ -170,7 +171,7 @@ def test_without_a_key_pair_signed_urls_carry_the_files(
 @pytest.mark.parametrize("words", ["nothing-here", "empty"])
 def test_nothing_to_send_is_told_before_any_call(tmp_path: Path, words: str) -> None:
     (tmp_path / "empty").mkdir()
-    with pytest.raises(InvalidRequest) as caught:
+    with pytest.raises(InvalidArgument) as caught:
         xingyue("push", tmp_path / words)
     assert caught.value.param == "folder"
 
@@ -179,14 +180,14 @@ def test_the_first_error_stops_the_rest(tmp_path: Path) -> None:
     write(tmp_path, *(f"good/{number:03}.png" for number in range(100)))
     begun = []
 
-    def send(file: pushing.LocalFile, sent: Any) -> None:
+    def send(file: data_plan.LocalFile, sent: Any) -> None:
         begun.append(file.key)
         time.sleep(0.01)
         if file.key.endswith("002.png"):
             raise InvalidRequest("no")
 
     with pytest.raises(InvalidRequest):
-        pushing.run(pushing.local_files(tmp_path, "p/"), send, lambda size: None)
+        pushing.run(data_plan.local_files(tmp_path, "p/"), send, lambda size: None)
     assert len(begun) < 20
 
 

@@ -30,6 +30,7 @@ from xingyue.settings import Settings
 from xingyue.storage.embedded import EmbeddedS3
 from xingyue.storage.s3 import S3Store
 from xingyue_adapters.surface_inspection.samples import render_tile
+from xingyue_client import ClientError, InvalidArgument
 
 ROOT = Path(__file__).resolve().parents[2]
 MODEL, TRUNK = "appliance-surface-qc", "efficientnet-lite0"
@@ -99,7 +100,7 @@ def running(tmp_path_factory):
 
 def xingyue(*words, code=0):
     result = CliRunner().invoke(app, ["tune", *map(str, words), "--json"])
-    if isinstance(result.exception, XingyueError):
+    if isinstance(result.exception, XingyueError | ClientError):
         raise result.exception
     assert result.exit_code == code, result.output
     return json.loads(result.stdout)
@@ -174,6 +175,6 @@ def test_words_for_people(running, tiles):
     assert job["id"] in runner.invoke(app, ["tune", "list"]).output
     watched = runner.invoke(app, ["tune", "watch", job["id"]])
     assert watched.exit_code == 1
-    with pytest.raises(XingyueError) as error:
+    with pytest.raises(InvalidArgument) as error:
         xingyue("create", "--model", MODEL, "--data", "no-such-folder")
     assert error.value.param == "folder"

@@ -54,6 +54,11 @@ class World:
     keys: dict[str, str] = field(default_factory=dict)
     grpc_port: int = 0
 
+    @property
+    def url(self) -> str:
+        """Of a gateway that listens."""
+        return str(self.client.base_url).rstrip("/")
+
     def new_key(self, tenant: str) -> str:
         scopes = ["call", "tune", "publish"]
         _, secret = self.services.tenants.issue_key(tenant, name="test", scopes=scopes)

@@ -10,28 +10,14 @@ from typer.testing import CliRunner
 
 from xingyue.cli import access
 from xingyue.cli.main import app
-from xingyue.client import ApiError, Client
+from xingyue_client import ApiError, Xingyue
 
 MODEL = "appliance-surface-qc"
 
 
-class Over:
-    """The client's transport: the test gateway, with one tenant's key."""
-
-    base_url = "http://gateway"
-
-    def __init__(self, world, tenant, key=None):
-        self._world, self._tenant, self._key = world, tenant, key
-
-    def request(self, method, path, **options):
-        return self._world.call(method, path, self._tenant, key=self._key, **options)
-
-
-def client_of(world, tenant, key=None):
-    client = Client("http://gateway", "xy-unused")
-    client._http.close()
-    client._http = Over(world, tenant, key)
-    return client
+@pytest.fixture
+def world(listen):
+    return listen()
 
 
 @pytest.fixture
@@ -39,8 +25,8 @@ def run(world, monkeypatch, tmp_path):
     assert world.inspect(MODEL, "a").status_code == 200
     world.services.tenants.ensure_tenant("op", "op")
     _, key = world.services.tenants.issue_key("op", name="o", scopes=["admin"])
-    monkeypatch.setattr(access, "caller", lambda: client_of(world, "a"))
-    monkeypatch.setattr(access, "operator", lambda: client_of(world, "op", key))
+    monkeypatch.setattr(access, "caller", lambda: Xingyue(world.url, world.key("a")))
+    monkeypatch.setattr(access, "operator", lambda: Xingyue(world.url, key))
     monkeypatch.chdir(tmp_path)
 
     def invoke(*arguments):

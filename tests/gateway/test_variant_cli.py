@@ -1,4 +1,4 @@
-"""``xingyue variant``, against a gateway in this process."""
+"""``xingyue variant``, against a gateway that listens."""
 
 from __future__ import annotations
 
@@ -9,28 +9,17 @@ from typer.testing import CliRunner
 
 from xingyue.cli import access
 from xingyue.cli.variant import variant
-from xingyue.client import ApiError, Client
+from xingyue_client import ApiError, Xingyue
 
 ID = "vendor.drum"
 
 
-class Over:
-    """The client's transport: the test gateway, with the vendor's key."""
-
-    def __init__(self, world):
-        self._world = world
-
-    def request(self, method, path, **options):
-        return self._world.call(method, path, "vendor", **options)
-
-
 @pytest.fixture
-def run(world, monkeypatch):
+def run(listen, monkeypatch):
+    world = listen()
     world.fit("vendor", "drum", shift=0.0)
     world.fit("vendor", "drum", shift=0.1)
-    client = Client("http://gateway", "xy-unused")
-    client._http.close()
-    client._http = Over(world)
+    client = Xingyue(world.url, world.key("vendor"))
     monkeypatch.setattr(access, "caller", lambda: client)
 
     def invoke(*arguments):

@@ -1,4 +1,4 @@
-"""``xingyue voucher`` and ``xingyue price``, against a gateway in this process."""
+"""``xingyue voucher`` and ``xingyue price``, against a gateway that listens."""
 
 from __future__ import annotations
 
@@ -10,31 +10,19 @@ from typer.testing import CliRunner
 from xingyue.cli import access
 from xingyue.cli.admin import key, tenant
 from xingyue.cli.voucher import price, voucher
-from xingyue.client import ApiError, Client
 from xingyue.errors import InvalidRequest
+from xingyue_client import ApiError, Xingyue
 
 MODEL = "appliance-surface-qc"
 
 
-class Over:
-    """The client's transport: the test gateway, with the operator's key."""
-
-    def __init__(self, world, key):
-        self._world = world
-        self._key = key
-
-    def request(self, method, path, **options):
-        return self._world.call(method, path, "ops", key=self._key, **options)
-
-
 @pytest.fixture
-def run(world, monkeypatch):
+def run(listen, monkeypatch):
+    world = listen()
     world.services.tenants.ensure_tenant("ops", "Operator")
     world.services.tenants.ensure_tenant("acme", "Acme")
     _, secret = world.services.tenants.issue_key("ops", name="admin", scopes=["admin"])
-    client = Client("http://gateway", "xy-unused")
-    client._http.close()
-    client._http = Over(world, secret)
+    client = Xingyue(world.url, secret)
     monkeypatch.setattr(access, "operator", lambda: client)
 
     def invoke(app, *arguments):

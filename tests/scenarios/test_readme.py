@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ BLOCKS = [
     for block in re.findall(r"```sh\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
     if "curl " in block
 ]
+PROGRAMS = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
 
 
 @pytest.mark.parametrize("number", range(len(BLOCKS)))
@@ -46,3 +48,17 @@ def test_a_block_with_curl_answers_without_an_error(platform: Any, number: int) 
         rest = rest[end:].lstrip()
     assert all("error" not in answer for answer in answers if isinstance(answer, dict))
     assert done.stdout.strip(), "the block printed nothing"
+
+
+@pytest.mark.parametrize("number", range(len(PROGRAMS)))
+def test_a_program_runs(platform: Any, number: int) -> None:
+    keys = {"XINGYUE_URL": platform.url, "XINGYUE_API_KEY": platform.key}
+    done = subprocess.run(
+        [sys.executable, "-c", PROGRAMS[number].replace(".xingyue/", f"{platform.home}/")],
+        env=platform.environment | keys,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("fail "), done.stdout

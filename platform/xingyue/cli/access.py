@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 
-from xingyue.client import Client
 from xingyue.demo import read_env
 from xingyue.errors import InvalidRequest
 from xingyue.settings import Settings
+from xingyue_client import Xingyue
 
 
 def _value(name: str) -> str:
@@ -17,9 +17,9 @@ def _value(name: str) -> str:
     return value
 
 
-def caller() -> Client:
-    return Client(_value("XINGYUE_URL"), _value("XINGYUE_API_KEY"))
+def caller() -> Xingyue:
+    return Xingyue(_value("XINGYUE_URL"), _value("XINGYUE_API_KEY"))
 
 
-def operator() -> Client:
-    return Client(_value("XINGYUE_URL"), _value("XINGYUE_ADMIN_KEY"))
+def operator() -> Xingyue:
+    return Xingyue(_value("XINGYUE_URL"), _value("XINGYUE_ADMIN_KEY"))

@@ -68,7 +68,7 @@ def change_tenant(
     body = {field: value for field, value in given.items() if value is not None}
     if not body:
         raise InvalidRequest("say what to change; see --help")
-    answer = access.operator().request("PATCH", f"{_BASE}/{tenant_id}", json=body)
+    answer = access.operator().request("PATCH", f"{_BASE}/{tenant_id}", body)
     _show(answer, f"tenant {tenant_id} is changed", as_json)
 
 
@@ -121,7 +121,7 @@ def limit_key(
 ) -> None:
     """Set a key's limits."""
     path = f"{_BASE}/{tenant_id}/keys/{key_id}"
-    answer = access.operator().request("PATCH", path, json={"limits": _limits(limits)})
+    answer = access.operator().request("PATCH", path, {"limits": _limits(limits)})
     _show(answer, f"{key_id} is limited to {json.dumps(answer['limits'])}", as_json)
 
 

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import base64
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from xingyue.cli import access
-from xingyue.cli.documents import make_store, part
 from xingyue.cli.output import Json, console, emit_json, emit_rows, errors
-from xingyue.client import Client
 from xingyue.errors import InvalidRequest
 from xingyue.units import format_cny
+from xingyue_client import Xingyue
+from xingyue_client.results import Citation
 
 _Files = Annotated[
     list[Path] | None,
@@ -37,7 +36,7 @@ def call(
 ) -> None:
     """Inspect an image, ask a question or embed a text, by the model's task."""
     client = access.caller()
-    task = client.get(f"/v1/catalog/{model}")["task"]
+    task = client.catalog.retrieve(model).task
     if task == "inspect":
         _inspect(client, model, Path(given), template, heatmap, threshold, as_json)
     elif task == "embeddings":
@@ -48,7 +47,7 @@ def call(
 
 
 def _inspect(
-    client: Client,
+    client: Xingyue,
     model: str,
     image: Path,
     template: Path | None,
@@ -58,22 +57,19 @@ def _inspect(
 ) -> None:
     if not image.is_file():
         raise InvalidRequest(f"there is no file {image}; {model} inspects images", param="image")
-    files = {"image": part(image)}
-    if template is not None:
-        files["template"] = part(template)
-    params: dict[str, Any] = {"heatmap": int(heatmap is not None)}
-    if threshold is not None:
-        params["threshold"] = threshold
-    answer = client.request("POST", f"/v1/inspect/{model}", files=files, params=params)
-    overlay = answer.pop("heatmap", None)
-    if heatmap is not None and overlay:
-        heatmap.write_bytes(base64.b64decode(overlay))
+    verdict = client.inspect(
+        model, image, template=template, threshold=threshold, heatmap=heatmap is not None
+    )
+    if heatmap is not None and verdict.heatmap:
+        heatmap.write_bytes(verdict.heatmap)
+    answer = verdict.wire()
+    answer.pop("heatmap", None)
     if as_json:
         emit_json(answer)
         return
     console.print(
-        f"[bold]{answer['verdict']}[/]  score {answer['score']} (threshold {answer['threshold']})"
-        f"  {format_cny(answer['usage']['cost_micros'])}"
+        f"[bold]{verdict.verdict}[/]  score {verdict.score} (threshold {verdict.threshold})"
+        f"  {format_cny(verdict.usage.cost_micros)}"
     )
     for rows, columns in (
         (answer["defects"], ["label", "score", "box"]),
@@ -83,36 +79,32 @@ def _inspect(
             emit_rows(rows, columns, as_json=False)
 
 
-def _embed(client: Client, model: str, text: str, as_json: bool) -> None:
-    answer = client.post("/v1/embeddings", {"model": model, "input": text})
-    vector = answer["data"][0]["embedding"]
+def _embed(client: Xingyue, model: str, text: str, as_json: bool) -> None:
+    answer = client.embed(model, text)
+    (vector,) = answer.vectors
     if as_json:
-        emit_json(answer)
+        emit_json(answer.wire())
     else:
         start = ", ".join(f"{value:.4f}" for value in vector[:6])
         console.print(f"{len(vector)} dimensions: {start}, …", highlight=False)
 
 
-def _chat(client: Client, model: str, text: str, store: str | None, as_json: bool) -> None:
-    asked: dict[str, Any] = {"model": model, "messages": [{"role": "user", "content": text}]}
-    if store is not None:
-        asked["vector_store_ids"] = [store]
+def _chat(client: Xingyue, model: str, text: str, store: str | None, as_json: bool) -> None:
+    stores = None if store is None else [store]
     if as_json:
-        emit_json(client.post("/v1/chat/completions", asked))
+        emit_json(client.chat(model, text, vector_store_ids=stores).wire())
         return
-    annotations: list[dict[str, Any]] = []
-    for event in client.stream("/v1/chat/completions", asked | {"stream": True}):
-        for choice in event.get("choices", []):
-            console.print(choice["delta"].get("content") or "", end="", markup=False)
-            annotations += choice["delta"].get("annotations") or []
+    citations: list[Citation] = []
+    for event in client.chat_stream(model, text, vector_store_ids=stores):
+        console.print(event.text, end="", markup=False)
+        citations += event.citations
     console.print()
-    for number, annotation in enumerate(annotations, 1):
-        cited = annotation["file_citation"]
-        page = f", page {cited['page']}" if cited.get("page") else ""
-        console.print(f"[{number}] {cited['filename']}{page}: “{cited['quote']}”", markup=False)
+    for number, cited in enumerate(citations, 1):
+        page = f", page {cited.page}" if cited.page else ""
+        console.print(f"[{number}] {cited.filename}{page}: “{cited.quote}”", markup=False)
 
 
-def _store(client: Client, documents: list[Path] | None, vector_store: str | None) -> str:
+def _store(client: Xingyue, documents: list[Path] | None, vector_store: str | None) -> str:
     """The vector store to ask: the one named, or a new one of these files."""
     if vector_store is not None:
         return vector_store
@@ -122,6 +114,6 @@ def _store(client: Client, documents: list[Path] | None, vector_store: str | Non
             param="documents",
         )
     with errors.status("indexing"):
-        store = make_store(client, documents[0].name, documents)
+        store = client.vector_stores.of_documents(documents[0].name, documents).id
     errors.print(f"vector store {store}: ask again with --vector-store {store}")
     return store

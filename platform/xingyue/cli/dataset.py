@@ -11,13 +11,13 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeR
 
 from xingyue.catalog.loader import load_catalog
 from xingyue.catalog.plugins import load_recipe
-from xingyue.cli import access
-from xingyue.cli.dataset_transport import StoredObjects, open_transport
+from xingyue.cli import access, pushing
+from xingyue.cli.dataset_transport import open_transport
 from xingyue.cli.output import Json, console, emit_json, emit_rows, errors
 from xingyue.contract import DatasetReport, TuningRecipe
 from xingyue.errors import InvalidRequest, NotFound
 from xingyue.settings import Settings
-from xingyue.storage import pushing
+from xingyue_client import data_plan
 
 dataset = typer.Typer(help="Training data: check, send, list.", no_args_is_help=True)
 _COLOURS = {"error": "red", "warning": "yellow", "info": "dim"}
@@ -31,11 +31,12 @@ def push(
     as_json: Json = False,
 ) -> None:
     """Send a data set to your own bucket. Cut off, it goes on where it was."""
-    prefix = pushing.prefix_of(folder, name)
-    files = pushing.local_files(folder, prefix)
+    prefix = data_plan.prefix_of(folder, name)
+    files = data_plan.local_files(folder, prefix)
     client = access.caller()
-    plan = pushing.plan(files, StoredObjects(client, prefix))
-    transport = open_transport(client)
+    listed = client.datasets.stored(prefix)
+    plan = data_plan.plan(files, listed.objects)
+    transport = open_transport(client, listed.bucket)
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
@@ -72,11 +73,11 @@ def push(
 @dataset.command("list")
 def list_datasets(as_json: Json = False) -> None:
     """Data sets in your bucket."""
-    stored_objects = StoredObjects(access.caller(), pushing.ROOT)
+    listed = access.caller().datasets.stored()
     rows: dict[str, dict[str, Any]] = {}
-    for stored in stored_objects:
-        name = stored.key.removeprefix(pushing.ROOT).split("/")[0]
-        uri = f"s3://{stored_objects.bucket}/{pushing.ROOT}{name}/"
+    for stored in listed.objects:
+        name = stored.key.removeprefix(data_plan.ROOT).split("/")[0]
+        uri = f"s3://{listed.bucket}/{data_plan.ROOT}{name}/"
         row = rows.setdefault(name, {"name": name, "files": 0, "size_bytes": 0, "uri": uri})
         row["files"] += 1
         row["size_bytes"] += stored.size_bytes

@@ -2,20 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Protocol
 
-import httpx
-
-from xingyue.client import ApiError, Client
-from xingyue.errors import Forbidden, Internal, InvalidRequest, Overloaded
-from xingyue.storage.pushing import LocalFile, Stored
+from xingyue.errors import Forbidden, Internal, InvalidRequest
 from xingyue.storage.s3 import S3Access
 from xingyue.storage.uploads import ResumableUploads
-
-_PAGE = 10_000
-_UPLOAD_TIMEOUT_S = 300.0
-_EXPIRES_S = 3600
+from xingyue_client import ApiError, Xingyue
+from xingyue_client.data_plan import LocalFile
 
 
 class Transport(Protocol):
@@ -26,36 +20,13 @@ class Transport(Protocol):
     def delete(self, key: str) -> None: ...
 
 
-class StoredObjects:
-    """Objects of the caller's bucket under a prefix, page by page. ``bucket`` is known from the
-    first page on."""
-
-    def __init__(self, client: Client, prefix: str) -> None:
-        self._client = client
-        self._prefix = prefix
-        self.bucket = ""
-
-    def __iter__(self) -> Iterator[Stored]:
-        after = ""
-        while True:
-            page = self._client.get(
-                "/v1/storage/objects", prefix=self._prefix, after=after, limit=_PAGE
-            )
-            self.bucket = page["bucket"]
-            for found in page["data"]:
-                yield Stored(found["key"], found["size_bytes"], found["etag"])
-            if not page["has_more"]:
-                return
-            after = page["data"][-1]["key"]
-
-
-def open_transport(client: Client) -> Transport:
-    """The best one that the platform offers to this key."""
+def open_transport(client: Xingyue, bucket: str) -> Transport:
+    """To the caller's bucket, the best one that the platform offers to this key."""
     try:
         given = client.get("/v1/storage")
     except ApiError as error:
         if error.code == "storage_unmanaged":
-            return SignedUrls(client)
+            return SignedUrls(client, bucket)
         raise
     scheme, _, host = str(given["endpoint"]).partition("://")
     keys = S3Access(
@@ -88,23 +59,13 @@ class OwnKeys:
 class SignedUrls:
     """One request per file; a file that was cut off starts over."""
 
-    def __init__(self, client: Client) -> None:
+    def __init__(self, client: Xingyue, bucket: str) -> None:
         self._client = client
-        self._http = httpx.Client(timeout=_UPLOAD_TIMEOUT_S)
-        self.bucket = str(client.get("/v1/storage/objects", limit=1)["bucket"])
+        self.bucket = bucket
 
     def send(self, file: LocalFile, sent: Callable[[int], None]) -> None:
-        asked = {"key": file.key, "method": "PUT", "expires_s": _EXPIRES_S}
-        url = self._client.post("/v1/storage/presign", asked)["url"]
-        try:
-            with file.path.open("rb") as content:
-                answer = self._http.put(
-                    url, content=content, headers={"content-length": str(file.size_bytes)}
-                )
-        except httpx.HTTPError as error:
-            raise Overloaded(f"{file.key} was not sent: {error}; run the command again") from error
-        if not answer.is_success:
-            raise Internal(f"the object store answered {answer.status_code} for {file.key}")
+        signed = self._client.datasets.sign(file.key)
+        self._client.datasets.put(str(signed["url"]), file)
         sent(file.size_bytes)
 
     def delete(self, key: str) -> None:

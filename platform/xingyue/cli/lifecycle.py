@@ -14,9 +14,9 @@ from xingyue.catalog.loader import load_catalog
 from xingyue.cli import daemon
 from xingyue.cli.documents import ensure_store
 from xingyue.cli.output import Json, console, emit_json, errors
-from xingyue.client import Client
 from xingyue.demo import read_env
 from xingyue.settings import Settings
+from xingyue_client import Xingyue
 
 
 def weights() -> None:
@@ -86,7 +86,7 @@ def _demo_store(settings: Settings, keys: dict[str, str], samples: list[Path]) -
     documents = [path for path in samples if path.suffix == ".md"]
     if "pharma-doc-qa" not in models or not documents:
         return None
-    client = Client(keys["XINGYUE_URL"], keys["XINGYUE_API_KEY"])
+    client = Xingyue(keys["XINGYUE_URL"], keys["XINGYUE_API_KEY"])
     return ensure_store(client, "demo-procedures", documents)
 
 

@@ -16,6 +16,7 @@ from xingyue.cli.tune import tune
 from xingyue.cli.variant import variant
 from xingyue.cli.webhook import webhook
 from xingyue.errors import XingyueError
+from xingyue_client import ClientError
 
 app = typer.Typer(
     help="Xingyue 星月: industry models, served and metered.",
@@ -51,10 +52,11 @@ app.add_typer(audit, name="audit")
 
 
 def main() -> None:
-    """Exit code 1 and one clear line for an error of ours; 2 for a wrong command line."""
+    """Exit code 1 and one clear line for an error of ours or the client's; 2 for a wrong
+    command line."""
     try:
         app()
-    except XingyueError as error:
+    except (XingyueError, ClientError) as error:
         field = f" ({error.param})" if error.param else ""
         errors.print(f"[red]{error.code}[/]{field}: ", end="")
         errors.print(error.message, markup=False, soft_wrap=True)

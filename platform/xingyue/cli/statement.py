@@ -6,14 +6,13 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
-from urllib.parse import urlencode
 
 import typer
 
 from xingyue.cli import access
 from xingyue.cli.output import Json, console, emit_json, emit_rows
-from xingyue.client import Client
 from xingyue.units import format_cny
+from xingyue_client import Xingyue
 
 report = typer.Typer(help="The operator's reports.", no_args_is_help=True)
 
@@ -55,7 +54,7 @@ class _Asked:
     out: Path | None
     as_json: bool
 
-    def of(self, client: Client, path: str, **query: Any) -> dict[str, Any] | None:
+    def of(self, client: Xingyue, path: str, **query: Any) -> dict[str, Any] | None:
         """The report, to be shown as tables; None where it was written or printed as asked."""
         if self.form is None:
             done: dict[str, Any] = client.get(path, **query)
@@ -64,8 +63,7 @@ class _Asked:
             emit_json(done)
             return None
         given = query | {"lang": self.lang, "part": self.part}
-        words = urlencode({key: value for key, value in given.items() if value is not None})
-        content = client.download(f"{path}?{words}", accept=_ACCEPT[self.form])
+        content = client.download(path, _ACCEPT[self.form], **given)
         _write(self.out or Path(f"{self.name}.{self.form.value}"), content)
         return None
 
@@ -133,8 +131,9 @@ def evidence(
     out: OutOption = None,
 ) -> None:
     """The evidence pack (核销材料) of a month's vouchers, as a zip."""
-    query = urlencode({"period": period, "lang": lang.value})
-    content = access.operator().download(f"/admin/v1/vouchers/evidence?{query}")
+    content = access.operator().download(
+        "/admin/v1/vouchers/evidence", period=period, lang=lang.value
+    )
     _write(out or Path(f"voucher-evidence-{period}.zip"), content)
 
 

@@ -16,9 +16,9 @@ from rich.text import Text
 
 from xingyue.cli.output import Json, console, emit_json
 from xingyue.cli.scrape import Between, Rates, Series, parse, process_of, rates
-from xingyue.client import ApiError
 from xingyue.demo import read_env
 from xingyue.settings import Settings
+from xingyue_client import ApiError, NoAnswer
 
 _TIMEOUT_S = 5.0
 _TRIES_PER_GATEWAY = 4
@@ -62,7 +62,7 @@ def _base_url(settings: Settings) -> str:
 
 def look(http: httpx.Client, gateways: int) -> dict[float, Series]:
     """Gateway process -> its series. Any gateway answers, so with several it is asked until all
-    were met, or for long enough. ``ApiError`` if none answers."""
+    were met, or for long enough. ``ClientError`` if none answers."""
     met: dict[float, Series] = {}
     for _ in range(gateways * _TRIES_PER_GATEWAY if gateways > 1 else 1):
         series = parse(_get(http, "/metrics").text)
@@ -82,7 +82,7 @@ def _get(http: httpx.Client, path: str, allow: tuple[int, ...] = (200,)) -> http
     try:
         answer = http.get(path)
     except httpx.HTTPError as error:
-        raise ApiError(
+        raise NoAnswer(
             f"no answer from {http.base_url}: {error}; is the platform up? (xingyue up)"
         ) from error
     if answer.status_code not in allow:

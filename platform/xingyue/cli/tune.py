@@ -10,17 +10,16 @@ from typing import Annotated, Any
 import typer
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
-from xingyue.cli import access
-from xingyue.cli.dataset_transport import StoredObjects, open_transport
+from xingyue.cli import access, pushing
+from xingyue.cli.dataset_transport import open_transport
 from xingyue.cli.output import Json, console, emit_json, emit_rows, errors
-from xingyue.client import Client
 from xingyue.errors import InvalidRequest
-from xingyue.storage import pushing
 from xingyue.units import format_cny, parse_cny
+from xingyue_client import Xingyue, data_plan
+from xingyue_client.records import JobEvent
 
 tune = typer.Typer(help="Fine-tune a model on your own data.", no_args_is_help=True)
 
-_JOBS = "/v1/fine_tuning/jobs"
 _Data = Annotated[
     str, typer.Option("--data", help="file-..., s3://<your bucket>/<folder>, or a local folder.")
 ]
@@ -43,31 +42,28 @@ def create(
 ) -> None:
     """Start a job. A local folder is sent to your bucket first."""
     client = access.caller()
-    body: dict[str, Any] = {"model": model, "training_file": _located(client, data, as_json)}
-    if validation is not None:
-        body["validation_file"] = _located(client, validation, as_json)
-    if method is not None:
-        body["method"] = {"type": method, method: {"hyperparameters": _pairs(set_)}}
-    elif set_:
-        body["hyperparameters"] = _pairs(set_)
-    if budget is not None:
-        body["budget_micros"] = _micros(budget)
-    body |= {
-        name: value for name, value in (("suffix", suffix), ("seed", seed)) if value is not None
-    }
-    job = client.post(_JOBS, body)
+    job = client.fine_tuning.create(
+        model,
+        _located(client, data, as_json),
+        validation_file=None if validation is None else _located(client, validation, as_json),
+        suffix=suffix,
+        method=method,
+        hyperparameters=_pairs(set_),
+        seed=seed,
+        budget_micros=None if budget is None else _micros(budget),
+    )
     if watch:
-        _watch(client, job["id"], as_json)
+        _watch(client, job.id, as_json)
     elif as_json:
-        emit_json(job)
+        emit_json(job.wire())
     else:
-        console.print(f"{job['id']}: follow it with: xingyue tune watch {job['id']}")
+        console.print(f"{job.id}: follow it with: xingyue tune watch {job.id}")
 
 
 @tune.command("list")
 def list_jobs(limit: int = 20, as_json: Json = False) -> None:
     """Your jobs, newest first."""
-    rows = access.caller().get(_JOBS, limit=limit)["data"]
+    rows = [job.wire() for job in access.caller().fine_tuning.list(limit=limit)]
     if as_json:
         emit_json(rows)
         return
@@ -81,7 +77,7 @@ def list_jobs(limit: int = 20, as_json: Json = False) -> None:
 @tune.command("show")
 def show(job_id: str, as_json: Json = False) -> None:
     """One job: state, numbers, bill."""
-    job = access.caller().get(f"{_JOBS}/{job_id}")
+    job = access.caller().fine_tuning.retrieve(job_id).wire()
     if as_json:
         emit_json(job)
     else:
@@ -97,7 +93,7 @@ def watch_job(job_id: str, as_json: Json = False) -> None:
 @tune.command("cancel")
 def cancel(job_id: str, as_json: Json = False) -> None:
     """Stop a job; the compute used so far is billed."""
-    job = access.caller().post(f"{_JOBS}/{job_id}/cancel", {})
+    job = access.caller().fine_tuning.cancel(job_id).wire()
     if as_json:
         emit_json(job)
     else:
@@ -112,24 +108,24 @@ def report(
 ) -> None:
     """What was measured on samples that the model was not fitted on."""
     client = access.caller()
-    found = client.get(f"{_JOBS}/{job_id}/report")
+    found = client.fine_tuning.report(job_id)
     if out is not None:
         out.mkdir(parents=True, exist_ok=True)
         (out / "report.json").write_text(json.dumps(found, ensure_ascii=False, indent=2))
         for name in found["pictures"]:
-            (out / name).write_bytes(client.download(f"{_JOBS}/{job_id}/report/{name}"))
+            (out / name).write_bytes(client.fine_tuning.picture(job_id, name))
         errors.print(f"written to {out}")
     if as_json or out is None:
         emit_json(found)
 
 
-def _watch(client: Client, job_id: str, as_json: bool) -> None:
+def _watch(client: Xingyue, job_id: str, as_json: bool) -> None:
     columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:.0f}%"))
     with Progress(*columns, TimeElapsedColumn(), console=errors, disable=as_json) as bars:
         tasks: dict[str, TaskID] = {}
-        for event in client.follow(f"{_JOBS}/{job_id}/events?stream=true"):
+        for event in client.fine_tuning.watch(job_id):
             _tell(bars, tasks, event, as_json)
-    job = client.get(f"{_JOBS}/{job_id}")
+    job = client.fine_tuning.retrieve(job_id).wire()
     if as_json:
         emit_json(job)
     else:
@@ -138,15 +134,15 @@ def _watch(client: Client, job_id: str, as_json: bool) -> None:
         raise typer.Exit(1)
 
 
-def _tell(bars: Progress, tasks: dict[str, TaskID], event: dict[str, Any], as_json: bool) -> None:
-    data = event["data"]
+def _tell(bars: Progress, tasks: dict[str, TaskID], event: JobEvent, as_json: bool) -> None:
+    data = event.data
     if (stage := data.get("stage")) is not None:
         if stage not in tasks:
             tasks[stage] = bars.add_task(stage, total=data["total"])
         bars.update(tasks[stage], completed=data["done"], total=data["total"])
     elif not as_json:
-        colour = {"warn": "yellow", "error": "red"}.get(event["level"], "dim")
-        bars.console.print(event["message"], style=colour, markup=False, soft_wrap=True)
+        colour = {"warn": "yellow", "error": "red"}.get(event.level, "dim")
+        bars.console.print(event.message, style=colour, markup=False, soft_wrap=True)
 
 
 def _print(job: dict[str, Any]) -> None:
@@ -162,15 +158,16 @@ def _print(job: dict[str, Any]) -> None:
         console.print(f"call it: xingyue call {model} IMAGE", soft_wrap=True)
 
 
-def _located(client: Client, data: str, quiet: bool) -> str:
+def _located(client: Xingyue, data: str, quiet: bool) -> str:
     """The data as the API takes it; a local folder or file is sent first."""
     if data.startswith(("file-", "s3://")):
         return data
     source = Path(data)
-    prefix = pushing.prefix_of(source, None)
-    stored = StoredObjects(client, prefix)
-    plan = pushing.plan(pushing.local_files(source, prefix), stored)
-    transport = open_transport(client)
+    prefix = data_plan.prefix_of(source, None)
+    files = data_plan.local_files(source, prefix)
+    listed = client.datasets.stored(prefix)
+    plan = data_plan.plan(files, listed.objects)
+    transport = open_transport(client, listed.bucket)
     with Progress(console=errors, disable=quiet) as bars:
         task = bars.add_task(f"sending {len(plan.send)} files", total=plan.send_bytes)
         pushing.run(plan.send, transport.send, lambda size: bars.advance(task, size))

@@ -61,8 +61,8 @@ def import_batch(
     answer = access.operator().request(
         "POST",
         f"/admin/v1/vouchers/batches/{batch or file.stem}",
-        content=file.read_bytes(),
-        headers={"content-type": "text/csv"},
+        file.read_bytes(),
+        content_type="text/csv",
     )
     if as_json:
         emit_json(answer)
@@ -78,9 +78,10 @@ def list_vouchers(
     as_json: Json = False,
 ) -> None:
     """Vouchers, first expiring first."""
-    wanted = {"tenant_id": tenant, "status": status, "batch": batch}
-    params = {name: value for name, value in wanted.items() if value is not None}
-    _emit(access.operator().request("GET", "/admin/v1/vouchers", params=params), as_json)
+    found = access.operator().get(
+        "/admin/v1/vouchers", tenant_id=tenant, status=status, batch=batch
+    )
+    _emit(found, as_json)
 
 
 @voucher.command("show")
@@ -146,9 +147,8 @@ def list_prices(
     as_json: Json = False,
 ) -> None:
     """The price book, oldest first."""
-    wanted = {"model": model, "tenant_id": tenant}
-    params = {name: value for name, value in wanted.items() if value is not None}
-    _emit_prices(access.operator().request("GET", "/admin/v1/prices", params=params), as_json)
+    found = access.operator().get("/admin/v1/prices", model=model, tenant_id=tenant)
+    _emit_prices(found, as_json)
 
 
 @price.command("end")

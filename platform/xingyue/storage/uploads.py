@@ -118,18 +118,6 @@ class ResumableUploads:
                 return found
 
 
-def expected_etags(path: Path, part_bytes: int = PART_BYTES) -> frozenset[str]:
-    """What an S3 server may call the file: its MD5 when it was sent in one request, or the MD5 of
-    its parts' MD5s with their number, when ``ResumableUploads`` sent it in parts."""
-    whole = hashlib.md5(usedforsecurity=False)
-    parts = []
-    for data in _read_parts(path, part_bytes):
-        whole.update(data)
-        parts.append(hashlib.md5(data, usedforsecurity=False).digest())
-    joined = hashlib.md5(b"".join(parts), usedforsecurity=False).hexdigest()
-    return frozenset({whole.hexdigest(), f"{joined}-{len(parts)}"})
-
-
 def _read_parts(path: Path, part_bytes: int) -> Iterator[bytes]:
     with path.open("rb") as file:
         while data := file.read(part_bytes):

@@ -1,25 +1,20 @@
-"""A local data set to a prefix of a bucket: what to send, what is there, what is left over.
-
-Does not know HTTP or keys: how one file travels is the caller's ``send``.
-"""
+"""A local data set against a prefix of a bucket: what to send, what is there, what is left over."""
 
 from __future__ import annotations
 
+import hashlib
 import os
-import threading
-from collections.abc import Callable, Iterable
-from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from xingyue.errors import Cancelled, InvalidRequest
-from xingyue.storage.objects import check_key
-from xingyue.storage.uploads import expected_etags
+from xingyue_client.errors import InvalidArgument
 
 ROOT = "datasets/"
 """Where data sets lie in a tenant's bucket: ``datasets/<name>/<file>``."""
+PART_BYTES = 8 * 2**20
+"""Of uploads in parts, whose ETag is made of the parts'."""
 _SYSTEM = frozenset({"__macosx", "thumbs.db", "desktop.ini"})
-_WORKERS = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,25 +46,23 @@ class PushPlan:
 
 def prefix_of(source: Path, name: str | None) -> str:
     """``datasets/<name>/``; the name is the folder's or the file's own unless one is given."""
-    given = name or (source.stem if source.is_file() else source.resolve().name)
-    if "/" in given.strip("/") or not given.strip("/"):
-        raise InvalidRequest(
+    given = (name or (source.stem if source.is_file() else source.resolve().name)).strip("/")
+    if "/" in given or given in ("", ".", ".."):
+        raise InvalidArgument(
             f"name {given!r} must be one word or more without '/'; give --name", param="name"
         )
-    prefix = f"{ROOT}{given.strip('/')}"
-    check_key(prefix)
-    return f"{prefix}/"
+    return f"{ROOT}{given}/"
 
 
 def local_files(source: Path, prefix: str) -> list[LocalFile]:
     """The files to send, by key: a single file, or a folder's without what systems add.
 
-    Links are not followed. ``InvalidRequest`` (param ``folder``) where there is nothing to send.
+    Links are not followed. ``InvalidArgument`` (param ``folder``) where there is nothing to send.
     """
     if source.is_file():
         return [LocalFile(prefix + source.name, source, source.stat().st_size)]
     if not source.is_dir():
-        raise InvalidRequest(f"there is no folder or file {source}", param="folder")
+        raise InvalidArgument(f"there is no folder or file {source}", param="folder")
     found = []
     for folder, below, names in os.walk(source):
         below[:] = sorted(name for name in below if not _is_system(name))
@@ -77,10 +70,9 @@ def local_files(source: Path, prefix: str) -> list[LocalFile]:
             path = Path(folder, name)
             if not _is_system(name) and not path.is_symlink():
                 key = prefix + path.relative_to(source).as_posix()
-                check_key(key)
                 found.append(LocalFile(key, path, path.stat().st_size))
     if not found:
-        raise InvalidRequest(f"{source} holds no files", param="folder")
+        raise InvalidArgument(f"{source} holds no files", param="folder")
     return found
 
 
@@ -100,32 +92,17 @@ def plan(files: Iterable[LocalFile], stored: Iterable[Stored]) -> PushPlan:
     return PushPlan(tuple(send), tuple(kept), tuple(sorted(there)))
 
 
-Send = Callable[[LocalFile, Callable[[int], None]], None]
-"""Sends one file and tells how many bytes are done, in steps."""
-
-
-def run(files: Iterable[LocalFile], send: Send, sent: Callable[[int], None]) -> None:
-    """Send all, four at a time; ``sent`` gets bytes as they are done.
-
-    The first error (or Ctrl-C) stops the others at their next step, and is raised.
-    """
-    stopping = threading.Event()
-
-    def step(size_bytes: int) -> None:
-        if stopping.is_set():
-            raise Cancelled("another file failed")
-        sent(size_bytes)
-
-    with ThreadPoolExecutor(_WORKERS) as pool:
-        futures = [pool.submit(send, file, step) for file in files]
-        try:
-            done, _ = wait(futures, return_when=FIRST_EXCEPTION)
-            for future in done:
-                future.result()
-        except BaseException:
-            stopping.set()
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
+def expected_etags(path: Path, part_bytes: int = PART_BYTES) -> frozenset[str]:
+    """What an S3 server may call the file: its MD5 when it was sent in one request, or the MD5 of
+    its parts' MD5s with their number, when it was sent in parts."""
+    whole = hashlib.md5(usedforsecurity=False)
+    parts = []
+    with path.open("rb") as file:
+        while data := file.read(part_bytes):
+            whole.update(data)
+            parts.append(hashlib.md5(data, usedforsecurity=False).digest())
+    joined = hashlib.md5(b"".join(parts), usedforsecurity=False).hexdigest()
+    return frozenset({whole.hexdigest(), f"{joined}-{len(parts)}"})
 
 
 def _is_system(name: str) -> bool:
