@@ -67,7 +67,7 @@ def manifest(head: bytes) -> bytes:
         "labels": ["defect"],
         "threshold": 0.5,
         "pixel_threshold": 0.5,
-        "input": {"side": SIDE, "windows_max": 1, "exposure": False},
+        "input": {"side": SIDE, "windows_max": 1, "exposure": False, "tight": True},
         "calibration": {"pixel_weight": 1.0, "image_weight": 1.0, "bias": 0.0},
         "files": {"head.onnx": hashlib.sha256(head).hexdigest()},
         "recipe": {"name": "drawn for benchmarks, not fitted", "seed": _SEED},

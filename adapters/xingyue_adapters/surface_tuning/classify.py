@@ -45,7 +45,7 @@ Rows = NDArray[np.float32]
 
 
 def geometry_of(settings: Classification) -> Geometry:
-    return Geometry(settings.side, windows_max=1, exposure=False, scale_max=SCALE_MAX)
+    return Geometry(settings.side, windows_max=1, exposure=False, scale_max=SCALE_MAX, tight=True)
 
 
 def pooled(

@@ -76,16 +76,18 @@ class TrunkRunner:
                     layer = shapes.lay(seen, place, geometry.side)
                     waiting.append((index, view, place, layer, size))
                     if len(waiting) == _BATCH:
-                        yield from self._run(waiting, taps)
+                        yield from self._run(waiting, geometry, taps)
                         waiting = []
         if waiting:
-            yield from self._run(waiting, taps)
+            yield from self._run(waiting, geometry, taps)
         self._context.progress(stage, len(samples), len(samples))
 
-    def _run(self, waiting: Sequence[Any], taps: Sequence[str]) -> Iterator[Seen]:
+    def _run(
+        self, waiting: Sequence[Any], geometry: Geometry, taps: Sequence[str]
+    ) -> Iterator[Seen]:
         self._context.check()
         canvas = normalise(np.stack([layer for *_, layer, _ in waiting]))
-        found = self._taps.run(canvas, taps)
+        found = self._taps.run_windows(canvas, [each[2] for each in waiting], geometry, taps)
         for row, (index, view, place, _, size) in enumerate(waiting):
             own = {tap: values[row] for tap, values in found.items()}
             yield Seen(index, view, place, canvas[row], own, size)
@@ -97,8 +99,7 @@ class TrunkRunner:
 def read_rgb(sample: ImageSample, geometry: Geometry) -> NDArray[np.uint8]:
     """Decoded as a call without heat map is; an error names the file."""
     try:
-        target = geometry.side * max(2, geometry.windows_max)
-        return images.decode(sample.path.read_bytes(), target_side=target).rgb
+        return images.decode(sample.path.read_bytes(), target_side=geometry.longest).rgb
     except XingyueError as error:
         error.message = f"{sample.name}: {error.message}"
         raise

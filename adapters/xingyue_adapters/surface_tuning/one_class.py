@@ -56,7 +56,7 @@ class View:
 
 
 def geometry_of(settings: OneClass) -> Geometry:
-    return Geometry(settings.side, settings.windows_max, exposure=False)
+    return Geometry(settings.side, settings.windows_max, exposure=False, tight=True)
 
 
 def grid_of(settings: OneClass) -> PatchGrid:

@@ -38,7 +38,7 @@ Cells = NDArray[np.float32]
 
 
 def geometry_of(settings: Segmentation) -> Geometry:
-    return Geometry(settings.side, settings.windows_max, exposure=True)
+    return Geometry(settings.side, settings.windows_max, exposure=True, tight=True)
 
 
 @dataclass(frozen=True, slots=True)

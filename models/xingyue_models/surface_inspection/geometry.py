@@ -3,7 +3,8 @@
 An image is cut along its longer side into equal windows when it is much longer than wide (a
 commutator of 500 x 1260 at one third of its size would lose cracks a few pixels wide); each window
 is scaled with its aspect ratio kept and laid in the top left corner of the canvas; the rest of the
-canvas is mid-grey, which the trunk sees as zero. Training and serving share this file.
+canvas is mid-grey, which the trunk sees as zero, or, with ``tight``, does not see at all. Training
+and serving share this file.
 """
 
 from __future__ import annotations
@@ -38,12 +39,21 @@ class Geometry:
     ``windows_max`` most windows that one image is cut into
     ``exposure``    stretch grey levels of the whole image (1 % .. 99 %) before the trunk
     ``scale_max``   largest factor by which a small image is blown up, 1 to 64
+    ``tight``       run the trunk on the part of the canvas that the window covers, rounded up to 32
+                    pixels (a third less for 16:9), and decode a large JPEG no finer than that needs;
+                    heads fitted before there was a choice see it all
     """
 
     side: int = 320
     windows_max: int = 4
     exposure: bool = True
     scale_max: float = SCALE_MAX
+    tight: bool = False
+
+    @property
+    def longest(self) -> int:
+        """Pixels along the longer side beyond which an image is finer than it is looked at."""
+        return self.side * (self.windows_max if self.tight else max(2, self.windows_max))
 
     @classmethod
     def from_manifest(cls, manifest: Mapping[str, Any]) -> Geometry:
@@ -72,7 +82,8 @@ class Geometry:
                 f"input.scale_max must be 1 to {_SCALE_LIMIT:g}, got {scale!r}",
                 param="input.scale_max",
             )
-        return cls(side, windows, bool(raw.get("exposure", False)), float(scale))
+        exposure, tight = bool(raw.get("exposure", False)), bool(raw.get("tight", False))
+        return cls(side, windows, exposure, float(scale), tight)
 
     def to_manifest(self) -> dict[str, Any]:
         return {
@@ -80,6 +91,7 @@ class Geometry:
             "windows_max": self.windows_max,
             "exposure": self.exposure,
             "scale_max": self.scale_max,
+            "tight": self.tight,
         }
 
 
@@ -111,6 +123,15 @@ def windows(image_width: int, image_height: int, geometry: Geometry) -> list[Win
         scale = min(geometry.side / across, geometry.side / down, geometry.scale_max)
         found.append(Window(*box, max(1, round(across * scale)), max(1, round(down * scale))))
     return found
+
+
+def trimmed(place: Window, side: int) -> tuple[int, int]:
+    """Height and width of the part of a canvas of ``side`` that holds the window, for a trunk that
+    takes multiples of 32."""
+    height, width = (
+        math.ceil(x / _SIDE_MULTIPLE) * _SIDE_MULTIPLE for x in (place.height, place.width)
+    )
+    return min(height, side), min(width, side)
 
 
 def expose(rgb: NDArray[np.uint8]) -> NDArray[np.uint8]:

@@ -18,6 +18,8 @@ import onnxruntime
 from numpy.typing import NDArray
 
 from xingyue.errors import InvalidRequest
+from xingyue_models.efficientnet_lite import TAP_STRIDES
+from xingyue_models.surface_inspection.geometry import Geometry, Window, trimmed
 
 INPUT_NAME = "image"
 
@@ -99,6 +101,36 @@ class TapSessions:
         """``image`` float32 ``(N, 3, H, W)`` -> each tap's array by name."""
         values = self.session(taps).run(list(taps), {INPUT_NAME: image})
         return dict(zip(taps, values, strict=True))
+
+    def run_windows(
+        self,
+        canvas: NDArray[np.float32],
+        places: Sequence[Window],
+        geometry: Geometry,
+        taps: Sequence[str],
+    ) -> dict[str, NDArray[np.float32]]:
+        """As ``run``, for the windows that lie on ``canvas`` ``(N, 3, S, S)``. With
+        ``geometry.tight`` cells beyond the covered part are zeros, and pooled taps are of it alone.
+        """
+        sizes = [trimmed(place, geometry.side) for place in places] if geometry.tight else []
+        by_size: dict[tuple[int, int], list[int]] = {}
+        for row, size in enumerate(sizes):
+            by_size.setdefault(size, []).append(row)
+        if not by_size or set(by_size) == {(geometry.side, geometry.side)}:
+            return self.run(canvas, taps)
+        joined: dict[str, NDArray[np.float32]] = {}
+        for (height, width), rows in by_size.items():
+            part = canvas[rows, :, :height, :width]
+            for name, values in self.run(np.ascontiguousarray(part), taps).items():
+                if name not in joined:
+                    stride = TAP_STRIDES.get(name)
+                    grid = (geometry.side // stride,) * 2 if stride else ()
+                    joined[name] = np.zeros((len(canvas), values.shape[1], *grid), np.float32)
+                if values.ndim == 4:
+                    joined[name][rows, :, : values.shape[2], : values.shape[3]] = values
+                else:
+                    joined[name][rows] = values
+        return joined
 
     def close(self) -> None:
         with self._lock:

@@ -91,7 +91,8 @@ class SurfaceTrunk:
                 layers.append(geometry.lay(exposed[job.index], place, shared.side))
             canvas = normalise(np.stack(layers))
             names = sorted({tap for job, _ in part for tap in job.head.taps})
-            taps = self._taps.run(canvas, names) if names else {}
+            places = [place for _, place in part]
+            taps = self._taps.run_windows(canvas, places, shared, names) if names else {}
             self._answer(part, canvas, taps)
 
     def _answer(
@@ -129,7 +130,7 @@ def _open(index: int, item: WorkItem, head: Head | None, limits: images.ImageLim
     loaded: SurfaceHead = head  # type: ignore[assignment]  # only our load_head makes them
     shared = loaded.spec.geometry
     # A picture that is to be overlaid is decoded in full; otherwise a large JPEG may be shrunk.
-    target = None if request.heatmap else shared.side * max(2, shared.windows_max)
+    target = None if request.heatmap else shared.longest
     image = images.decode(request.image, limits=limits, target_side=target)
     height, width = image.rgb.shape[:2]
     return _Job(index, loaded, request, image, geometry.windows(width, height, shared))
@@ -182,8 +183,7 @@ def _locate(job: _Job, value: dict[str, Any], blobs: dict[str, bytes], localised
 
 def _map_size(decoded: tuple[int, int], shared: Geometry) -> tuple[int, int]:
     """Size at which parts are looked for: the image's, unless that is finer than was looked at."""
-    largest = shared.side * max(2, shared.windows_max)
-    scale = min(1.0, largest / max(decoded))
+    scale = min(1.0, shared.longest / max(decoded))
     return max(1, round(decoded[0] * scale)), max(1, round(decoded[1] * scale))
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from onnx import TensorProto, helper
 
 from xingyue.contract import HeadFiles, RuntimeSpec
 from xingyue_models.surface_inspection import family
+from xingyue_models.surface_inspection.taps import TapSessions
 from xingyue_models.surface_inspection.trunk import SurfaceTrunk
 
 SHIPPED = Path(family.__file__).parent / "heads" / "appliance-surface-qc" / "1"
@@ -106,6 +107,14 @@ def head_files(tmp_path: Path) -> Callable[..., HeadFiles]:
 def load_trunk(path: Path, max_batch: int = 8) -> SurfaceTrunk:
     runtime = RuntimeSpec(max_batch=max_batch)
     return family.SurfaceInspection().load_trunk(lambda name: path, runtime)
+
+
+@pytest.fixture
+def sessions() -> Iterator[TapSessions]:
+    """The toy trunk by itself."""
+    opened = TapSessions(toy_trunk(), threads=1)
+    yield opened
+    opened.close()
 
 
 @pytest.fixture

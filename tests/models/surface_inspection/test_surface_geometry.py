@@ -11,6 +11,7 @@ from xingyue_models.surface_inspection.geometry import (
     Geometry,
     expose,
     lay,
+    trimmed,
     unlay,
     windows,
 )
@@ -94,3 +95,37 @@ def test_a_wrong_geometry_is_named(raw: object, param: str) -> None:
 def test_geometry_round_trips_through_the_manifest() -> None:
     geometry = Geometry(256, 2, False)
     assert Geometry.from_manifest({"input": geometry.to_manifest()}) == geometry
+
+
+@pytest.mark.parametrize(
+    ("width", "height", "expected"),
+    [(640, 480, (192, 224)), (1920, 1080, (128, 224)), (480, 640, (224, 192)), (9, 9, (32, 32))],
+    ids=["4:3", "16:9", "upright", "tiny"],
+)
+def test_a_tight_canvas_is_what_the_window_covers_in_multiples_of_32(
+    width: int, height: int, expected: tuple[int, int]
+) -> None:
+    (place,) = windows(width, height, Geometry(224, 1, tight=True))
+    assert trimmed(place, 224) == expected
+
+
+@given(SIZES, SIZES, st.integers(1, 8), st.booleans())
+def test_what_is_decoded_is_no_coarser_than_what_is_looked_at(
+    width: int, height: int, most: int, tight: bool
+) -> None:
+    geometry = Geometry(224, most, tight=tight)
+    factor = max(1, max(width, height) // geometry.longest)
+    for place in windows(width, height, geometry):
+        assert (
+            max(place.x1 - place.x0, place.y1 - place.y0) // factor
+            >= min(max(place.width, place.height), max(place.x1 - place.x0, place.y1 - place.y0))
+            * 0.99
+            - 1
+        )
+
+
+def test_a_manifest_from_before_there_was_a_choice_is_not_tight() -> None:
+    old = {"input": {"side": 224, "windows_max": 1}}
+    assert not Geometry.from_manifest(old).tight
+    new = Geometry(224, 1, exposure=False, tight=True)
+    assert Geometry.from_manifest({"input": new.to_manifest()}) == new
