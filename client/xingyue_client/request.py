@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import uuid
 from collections.abc import Mapping, Sequence
@@ -98,6 +99,15 @@ def as_json(body: Any) -> bytes:
 
 
 def multipart(files: Sequence[File], fields: Mapping[str, str] | None = None) -> tuple[bytes, str]:
-    """Body and content type. Its boundary is drawn here, once: bodies of equal parts differ."""
-    made = httpx.Request("POST", "http://-", data=dict(fields or {}), files=list(files))
-    return made.read(), made.headers["content-type"]
+    """Body and content type. The boundary follows from the parts: equal parts, equal bytes, so that
+    a call made again under its ``Idempotency-Key`` by another process is the same call."""
+    digest = hashlib.sha256(repr((sorted((fields or {}).items()), list(files))).encode())
+    kind = f"multipart/form-data; boundary={digest.hexdigest()}"
+    made = httpx.Request(
+        "POST",
+        "http://-",
+        headers={"content-type": kind},
+        data=dict(fields or {}),
+        files=list(files),
+    )
+    return made.read(), kind

@@ -100,6 +100,10 @@ class Verdict(Result):
     usage: Usage
     heatmap: Base64Bytes | None = None
 
+    @property
+    def passed(self) -> bool:
+        return self.verdict == "pass"
+
 
 class Refused(Result):
     """In the place of a ``Verdict``."""

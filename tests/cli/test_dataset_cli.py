@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import socket
@@ -22,14 +23,14 @@ from xingyue.catalog.loader import load_catalog
 from xingyue.cli import pushing
 from xingyue.cli.main import app
 from xingyue.contract import DatasetNote, DatasetReport
-from xingyue.demo import provision
+from xingyue.demo import provision, read_env
 from xingyue.errors import InvalidRequest, XingyueError
 from xingyue.gateway.application import build_app
 from xingyue.settings import Settings
 from xingyue.storage.embedded import EmbeddedS3
 from xingyue.storage.s3 import S3Access, S3Store
 from xingyue.storage.uploads import ResumableUploads
-from xingyue_client import ClientError, InvalidArgument, data_plan
+from xingyue_client import AsyncXingyue, ClientError, InvalidArgument, Xingyue, data_plan
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -166,6 +167,34 @@ def test_without_a_key_pair_signed_urls_carry_the_files(
     (tmp_path / "signed" / "empty.txt").unlink()
     with pytest.raises(InvalidRequest, match="ask the operator"):
         xingyue("push", tmp_path / "signed", "--prune")
+
+
+@pytest.mark.s3
+@pytest.mark.parametrize("awaited", [False, True])
+def test_the_client_pushes_by_signed_urls(
+    tmp_path: Path, running: Settings, platform: S3Store, awaited: bool
+) -> None:
+    folder = tmp_path / f"client-{awaited}"
+    write(folder, "good/1.png", "dent/线 1+2.png")
+    (folder / "large.bin").write_bytes(os.urandom(3 << 20))
+    (folder / "empty.txt").touch()
+    keys = read_env(running.home)
+    where = keys["XINGYUE_URL"], keys["XINGYUE_API_KEY"]
+
+    async def push() -> Any:
+        async with AsyncXingyue(*where) as client:
+            return await client.datasets.push(folder)
+
+    def once() -> Any:
+        return asyncio.run(push()) if awaited else Xingyue(*where).datasets.push(folder)
+
+    first, second = once(), once()
+    assert first.uri == second.uri == f"s3://tenant-demo/datasets/client-{awaited}/"
+    assert (first.sent, first.kept, second.sent, second.kept) == (4, 0, 0, 4)
+    key = f"datasets/client-{awaited}/large.bin"
+    assert (
+        platform.get("tenant-demo", key, max_bytes=4 << 20) == (folder / "large.bin").read_bytes()
+    )
 
 
 @pytest.mark.parametrize("words", ["nothing-here", "empty"])
