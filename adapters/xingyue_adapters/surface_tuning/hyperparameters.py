@@ -1,29 +1,16 @@
-"""Hyper-parameters of each method: frozen, bounded, and refused by name where they do not fit.
-
-Bounds live beside the default, in the field's metadata; ``read`` is the only way in.
-"""
+"""Hyper-parameters of each method, with their bounds (see ``xingyue_adapters.hyperparameters``)."""
 
 from __future__ import annotations
 
-import dataclasses
-import math
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, TypeVar
 
-from xingyue.errors import InvalidRequest
+from xingyue_adapters.hyperparameters import choice as _choice
+from xingyue_adapters.hyperparameters import number as _number
+from xingyue_adapters.hyperparameters import read
 from xingyue_models.surface_inspection.memory_bank import BANK_MAX, NEIGHBOURS_MAX
+from xingyue_models.surface_inspection.patch_head import STRONGEST_MAX
 
-AUTO = "auto"
-"""Stands for the default of any hyper-parameter, as in OpenAI's API."""
-
-
-def _number(default: float, low: float, high: float) -> Any:
-    return dataclasses.field(default=default, metadata={"low": low, "high": high})
-
-
-def _choice(default: Any, *choices: Any) -> Any:
-    return dataclasses.field(default=default, metadata={"choices": choices})
+__all__ = ["Classification", "Common", "OneClass", "Segmentation", "read"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,8 +45,9 @@ class Classification(Common):
 class OneClass(Common):
     """``detector``     ``memory-bank`` (nearest good patch) or ``gaussian`` (Mahalanobis)
     ``side``         canvas, pixels
-    ``windows_max``  most windows that a long image is cut into
-    ``grid``         cells of 8 or 16 pixels of the canvas
+    ``windows_max``  most windows that an image larger than the canvas is cut into
+    ``patches``      ``fine`` (small, sharp: cracks, pores) or ``wide`` (smoothed: stains, shapes)
+    ``strongest``    cells whose mean distance is the score of a window
     ``bank``         patches kept by the greedy coreset
     ``dimensions``   of a projected patch
     ``neighbours``   nearest patches averaged
@@ -68,9 +56,10 @@ class OneClass(Common):
     """
 
     detector: str = _choice("memory-bank", "memory-bank", "gaussian")
-    side: int = _choice(320, 128, 160, 192, 224, 256, 288, 320, 384, 448)
+    side: int = _choice(512, 128, 160, 192, 224, 256, 288, 320, 384, 448, 512, 640, 768)
     windows_max: int = _number(4, 1, 8)
-    grid: str = _choice("f8", "f8", "f16")
+    patches: str = _choice("fine", "fine", "wide")
+    strongest: int = _number(20, 1, STRONGEST_MAX)
     bank: int = _number(1024, 64, BANK_MAX)
     dimensions: int = _number(64, 16, 152)
     neighbours: int = _number(1, 1, NEIGHBOURS_MAX)
@@ -95,45 +84,3 @@ class Segmentation(Common):
     views: int = _choice(4, 1, 2, 4)
     brightness: float = _number(0.03, 0.0, 0.3)
     folds: int = _number(3, 2, 10)
-
-
-Kind = TypeVar("Kind", bound=Common)
-
-
-def read(kind: type[Kind], given: Mapping[str, Any]) -> Kind:
-    """``InvalidRequest`` names the hyper-parameter that is unknown, mistyped or out of bounds."""
-    fields = {field.name: field for field in dataclasses.fields(kind)}
-    values = {}
-    for name, value in given.items():
-        if name not in fields:
-            raise InvalidRequest(
-                f"hyper-parameter {name!r} is not known; known are {', '.join(sorted(fields))}",
-                param=f"hyperparameters.{name}",
-            )
-        if value != AUTO:
-            values[name] = _checked(fields[name], value)
-    return kind(**values)
-
-
-def _checked(field: dataclasses.Field[Any], value: Any) -> Any:
-    wanted, fits = "true or false", isinstance(value, bool)
-    if "choices" in field.metadata:
-        choices = field.metadata["choices"]
-        wanted = "one of " + ", ".join(map(str, choices))
-        fits = type(value) is type(choices[0]) and value in choices
-    elif "low" in field.metadata:
-        low, high = field.metadata["low"], field.metadata["high"]
-        whole = type(field.default) is int
-        wanted = f"a {'whole ' if whole else ''}number from {low:g} to {high:g}"
-        fits = (
-            not isinstance(value, bool)
-            and isinstance(value, int if whole else int | float)
-            and math.isfinite(value)
-            and low <= value <= high
-        )
-    if not fits:
-        raise InvalidRequest(
-            f"hyper-parameter {field.name} must be {wanted}, got {value!r}",
-            param=f"hyperparameters.{field.name}",
-        )
-    return float(value) if isinstance(field.default, float) else value
