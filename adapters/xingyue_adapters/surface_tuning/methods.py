@@ -103,7 +103,7 @@ def one_class_method(task: Task, settings: OneClass) -> Work:
             code="too_few_groups",
             param="data",
         )
-    side, seed = settings.side, task.seed
+    seed = task.seed
     seen_good = one_class.patch_views(task.runner, good, settings, views=settings.views)
     seen_defects = one_class.patch_views(task.runner, defects, settings, views=1)
     seen_held = one_class.patch_views(task.runner, task.held, settings, views=1)
@@ -117,16 +117,16 @@ def one_class_method(task: Task, settings: OneClass) -> Work:
             seed,
             task.context.check,
         )
-        found = one_class.image_distances(model.detector, seen_good, len(good), side)
-        unseen[left] = found[left]
+        own = [v for v in seen_good if v.sample in set(left.tolist())]
+        unseen[left] = one_class.image_distances(model.detector, own, len(good), settings)[left]
     _tick(task, "bank", 0, 1)
     model = one_class.fit(seen_good, settings, seed, task.context.check)
     scaled = one_class.calibrate(
         unseen,
-        one_class.image_distances(model.detector, seen_defects, len(defects), side),
+        one_class.image_distances(model.detector, seen_defects, len(defects), settings),
         settings.escape_cost,
     )
-    distances = one_class.image_distances(model.detector, seen_held, len(task.held), side)
+    distances = one_class.image_distances(model.detector, seen_held, len(task.held), settings)
     judged = Judged(
         tuple(s.name for s in task.held),
         tuple(s.label for s in task.held),
@@ -137,11 +137,12 @@ def one_class_method(task: Task, settings: OneClass) -> Work:
         known = {i for i, s in enumerate(task.held) if not s.defective}
         extra = [v for v in seen_held if v.sample in known]
         model = one_class.fit([*seen_good, *extra], settings, seed, task.context.check)
-        distances = one_class.image_distances(model.detector, seen_held, len(task.held), side)
+        distances = one_class.image_distances(model.detector, seen_held, len(task.held), settings)
     kind = gaussian.KIND if settings.detector == "gaussian" else memory_bank.KIND
     own: dict[str, Any] = {
         "features": one_class.grid_of(settings).to_manifest(),
         "calibration": {"weight": scaled.scale.weight, "bias": scaled.scale.bias},
+        "strongest": settings.strongest,
     }
     if kind == memory_bank.KIND:
         own["neighbours"] = settings.neighbours

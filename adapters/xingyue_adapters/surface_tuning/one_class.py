@@ -24,7 +24,12 @@ from xingyue_adapters.surface_tuning.hyperparameters import OneClass
 from xingyue_models.surface_inspection.gaussian import Gaussian
 from xingyue_models.surface_inspection.geometry import Geometry, Window
 from xingyue_models.surface_inspection.memory_bank import MemoryBank
-from xingyue_models.surface_inspection.patch_head import Detector, DistanceScale, distance_map
+from xingyue_models.surface_inspection.patch_head import (
+    Detector,
+    DistanceScale,
+    distance_map,
+    strongest_mean,
+)
 from xingyue_models.surface_inspection.patches import PatchGrid
 from xingyue_models.surface_inspection.pooling import covered_shape
 
@@ -56,11 +61,14 @@ class View:
 
 
 def geometry_of(settings: OneClass) -> Geometry:
-    return Geometry(settings.side, settings.windows_max, exposure=False, tight=True)
+    return Geometry(settings.side, settings.windows_max, exposure=False, tight=True, tiled=True)
 
 
 def grid_of(settings: OneClass) -> PatchGrid:
-    return PatchGrid(("f8", "f16"), settings.grid)
+    """Fine patches are not smoothed: a crack is two cells wide, and drowns in its neighbours."""
+    if settings.patches == "fine":
+        return PatchGrid(("f4", "f8"), "f8", smooth=False)
+    return PatchGrid(("f8", "f16"), "f8")
 
 
 def patch_views(
@@ -152,15 +160,17 @@ def coreset(points: Patches, count: int, check: Check) -> NDArray[np.intp]:
 
 
 def image_distances(
-    detector: Detector, views: Sequence[View], count: int, side: int
+    detector: Detector, views: Sequence[View], count: int, settings: OneClass
 ) -> NDArray[np.float64]:
-    """``(count,)``: each sample's largest smoothed distance, over the windows of its view 0."""
+    """``(count,)``: the mean of each sample's ``strongest`` cells in the worst window of its view
+    0; 0 for a sample that has no view."""
     found = np.zeros(count)
     for view in views:
         if view.view == 0:
             patches = view.patches.astype(np.float32)
-            highest = float(distance_map(detector, patches, view.place, side).max())
-            found[view.sample] = max(found[view.sample], highest)
+            distances = distance_map(detector, patches, view.place, settings.side)
+            own = strongest_mean(distances, settings.strongest)
+            found[view.sample] = max(found[view.sample], own)
     return found
 
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from xingyue.contract import HeadFiles
 from xingyue_models.surface_inspection.manifest import HeadSpec
-from xingyue_models.surface_inspection.patch_head import DistanceScale, PatchHead
+from xingyue_models.surface_inspection.patch_head import PatchHead
 from xingyue_models.surface_inspection.patches import PatchGrid
 from xingyue_models.surface_inspection.tensors import check_shape, read_tensors
 
@@ -38,4 +38,4 @@ def load_gaussian(spec: HeadSpec, files: HeadFiles) -> PatchHead:
     check_shape("whitening", tensors["whitening"], (grid.width, None))
     check_shape("offset", tensors["offset"], (tensors["whitening"].shape[1],))
     detector = Gaussian(tensors["whitening"], tensors["offset"])
-    return PatchHead(spec, grid, detector, DistanceScale.from_manifest(files.manifest))
+    return PatchHead.from_manifest(spec, detector, files.manifest)

@@ -1,10 +1,11 @@
 """How an image becomes trunk input, and how a map comes back to the pixels of the image as sent.
 
 An image is cut along its longer side into equal windows when it is much longer than wide (a
-commutator of 500 x 1260 at one third of its size would lose cracks a few pixels wide); each window
-is scaled with its aspect ratio kept and laid in the top left corner of the canvas; the rest of the
-canvas is mid-grey, which the trunk sees as zero, or, with ``tight``, does not see at all. Training
-and serving share this file.
+commutator of 500 x 1260 at one third of its size would lose cracks a few pixels wide), or, with
+``tiled``, along both sides when it is larger than the canvas. Each window is scaled with its aspect
+ratio kept and laid in the top left corner of the canvas; the rest of the canvas is mid-grey, which
+the trunk sees as zero, or, with ``tight``, does not see at all. Training and serving share this
+file.
 """
 
 from __future__ import annotations
@@ -25,6 +26,8 @@ PAD_VALUE = 127
 SCALE_MAX = 2.0
 """Tiny images are not blown up further than this, unless a head asks for it."""
 _SCALE_LIMIT = 64.0
+_REACH = 1.15
+"""An image is not cut for being longer than the canvas by less than this factor."""
 _SIDE_MULTIPLE = 32
 _SIDE_MAX = 1024
 _EXPOSURE_LOW, _EXPOSURE_HIGH = 16.0, 235.0
@@ -40,8 +43,10 @@ class Geometry:
     ``exposure``    stretch grey levels of the whole image (1 % .. 99 %) before the trunk
     ``scale_max``   largest factor by which a small image is blown up, 1 to 64
     ``tight``       run the trunk on the part of the canvas that the window covers, rounded up to 32
-                    pixels (a third less for 16:9), and decode a large JPEG no finer than that needs;
-                    heads fitted before there was a choice see it all
+                    pixels (a third less for 16:9), and decode a large JPEG no finer than that
+                    needs; heads fitted before there was a choice see it all
+    ``tiled``       cut along both sides, into the fewest windows that keep the image's own
+                    resolution as well as ``windows_max`` of them can
     """
 
     side: int = 320
@@ -49,6 +54,7 @@ class Geometry:
     exposure: bool = True
     scale_max: float = SCALE_MAX
     tight: bool = False
+    tiled: bool = False
 
     @property
     def longest(self) -> int:
@@ -82,8 +88,8 @@ class Geometry:
                 f"input.scale_max must be 1 to {_SCALE_LIMIT:g}, got {scale!r}",
                 param="input.scale_max",
             )
-        exposure, tight = bool(raw.get("exposure", False)), bool(raw.get("tight", False))
-        return cls(side, windows, exposure, float(scale), tight)
+        exposure, tight, tiled = (bool(raw.get(k, False)) for k in ("exposure", "tight", "tiled"))
+        return cls(side, windows, exposure, float(scale), tight, tiled)
 
     def to_manifest(self) -> dict[str, Any]:
         return {
@@ -92,6 +98,7 @@ class Geometry:
             "exposure": self.exposure,
             "scale_max": self.scale_max,
             "tight": self.tight,
+            "tiled": self.tiled,
         }
 
 
@@ -108,21 +115,41 @@ class Window:
 
 
 def windows(image_width: int, image_height: int, geometry: Geometry) -> list[Window]:
-    """The windows of an image of that size, in order along its longer side."""
-    long_side, short_side = max(image_width, image_height), min(image_width, image_height)
-    reach = 1.15 * max(short_side, geometry.side)
-    count = min(geometry.windows_max, max(1, math.ceil(long_side / reach)))
-    edges = [round(index * long_side / count) for index in range(count + 1)]
+    """The windows of an image of that size, row by row."""
+    columns, rows = _cuts(image_width, image_height, geometry)
+    across, down = _edges(image_width, columns), _edges(image_height, rows)
     found = []
-    for start, stop in pairwise(edges):
-        if image_width >= image_height:
-            box = (start, 0, stop, image_height)
-        else:
-            box = (0, start, image_width, stop)
-        across, down = box[2] - box[0], box[3] - box[1]
-        scale = min(geometry.side / across, geometry.side / down, geometry.scale_max)
-        found.append(Window(*box, max(1, round(across * scale)), max(1, round(down * scale))))
+    for top, bottom in pairwise(down):
+        for left, right in pairwise(across):
+            width, height = right - left, bottom - top
+            scale = min(geometry.side / width, geometry.side / height, geometry.scale_max)
+            size = max(1, round(width * scale)), max(1, round(height * scale))
+            found.append(Window(left, top, right, bottom, *size))
     return found
+
+
+def _cuts(width: int, height: int, geometry: Geometry) -> tuple[int, int]:
+    """Into how many columns and rows."""
+    if not geometry.tiled:
+        reach = _REACH * max(min(width, height), geometry.side)
+        count = min(geometry.windows_max, max(1, math.ceil(max(width, height) / reach)))
+        return (count, 1) if width >= height else (1, count)
+    choices = [
+        (columns, rows)
+        for columns in range(1, min(geometry.windows_max, width) + 1)
+        for rows in range(1, min(geometry.windows_max // columns, height) + 1)
+    ]
+
+    def rank(choice: tuple[int, int]) -> tuple[float, int]:
+        columns, rows = choice
+        scale = geometry.side / max(width / columns, height / rows)
+        return -min(1.0, scale * _REACH), columns * rows
+
+    return min(choices, key=rank)
+
+
+def _edges(length: int, count: int) -> list[int]:
+    return [round(index * length / count) for index in range(count + 1)]
 
 
 def trimmed(place: Window, side: int) -> tuple[int, int]:

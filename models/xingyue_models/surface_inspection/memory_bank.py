@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from xingyue.contract import HeadFiles
 from xingyue.errors import InvalidRequest
 from xingyue_models.surface_inspection.manifest import HeadSpec
-from xingyue_models.surface_inspection.patch_head import DistanceScale, PatchHead
+from xingyue_models.surface_inspection.patch_head import PatchHead
 from xingyue_models.surface_inspection.patches import PatchGrid
 from xingyue_models.surface_inspection.tensors import check_shape, read_tensors
 
@@ -75,4 +75,4 @@ def load_memory_bank(spec: HeadSpec, files: HeadFiles) -> PatchHead:
             f"neighbours must be 1 to {NEIGHBOURS_MAX}, got {neighbours!r}", param="neighbours"
         )
     detector = MemoryBank(tensors["projection"], tensors["offset"], tensors["bank"], neighbours)
-    return PatchHead(spec, grid, detector, DistanceScale.from_manifest(files.manifest))
+    return PatchHead.from_manifest(spec, detector, files.manifest)

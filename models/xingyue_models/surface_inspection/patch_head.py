@@ -2,8 +2,10 @@
 
     distance map -> smoothed over 3x3 -> sigmoid(weight * distance + bias)
 
-The score of an image is the hottest cell of that map, so a cell that reaches the threshold fails
-the image by itself and is reported as a defect; the one label is the manifest's.
+The score of a window is the map at the mean distance of its ``strongest`` cells (a number of the
+manifest, 1 where there is none): one odd cell of the grain does not fail a part, a few do. A window
+that fails has a cell at least as hot, which is reported as a defect; the one label is the
+manifest's.
 """
 
 from __future__ import annotations
@@ -24,6 +26,8 @@ from xingyue_models.surface_inspection.manifest import HeadSpec
 from xingyue_models.surface_inspection.patches import PatchGrid
 from xingyue_models.surface_inspection.pooling import covered_shape
 from xingyue_models.surface_inspection.scoring import sigmoid
+
+STRONGEST_MAX = 256
 
 
 class Detector(Protocol):
@@ -61,12 +65,32 @@ class DistanceScale:
 
 class PatchHead:
     def __init__(
-        self, spec: HeadSpec, grid: PatchGrid, detector: Detector, scale: DistanceScale
+        self,
+        spec: HeadSpec,
+        grid: PatchGrid,
+        detector: Detector,
+        scale: DistanceScale,
+        strongest: int = 1,
     ) -> None:
         self._spec = spec
         self._grid = grid
         self._detector = detector
         self._scale = scale
+        self._strongest = strongest
+
+    @classmethod
+    def from_manifest(
+        cls, spec: HeadSpec, detector: Detector, manifest: Mapping[str, Any]
+    ) -> PatchHead:
+        """``InvalidRequest`` names the key of ``manifest`` that is wrong."""
+        strongest = manifest.get("strongest", 1)
+        if type(strongest) is not int or not 1 <= strongest <= STRONGEST_MAX:
+            raise InvalidRequest(
+                f"strongest must be 1 to {STRONGEST_MAX} cells, got {strongest!r}",
+                param="strongest",
+            )
+        grid, scale = PatchGrid.from_manifest(manifest), DistanceScale.from_manifest(manifest)
+        return cls(spec, grid, detector, scale, strongest)
 
     @property
     def spec(self) -> HeadSpec:
@@ -90,7 +114,8 @@ class PatchHead:
             rows, columns = found.shape
             heat[:rows, :columns] = self._scale(found)
             classes = np.zeros((len(self._spec.labels), 1, 1), np.float32)
-            answers.append(WindowAnswer(float(heat.max()), heat, classes))
+            score = self._scale(np.array(strongest_mean(found, self._strongest), np.float32))
+            answers.append(WindowAnswer(float(score), heat, classes))
         return answers
 
 
@@ -105,6 +130,13 @@ def distance_map(
     own = np.ascontiguousarray(patches[:rows, :columns]).reshape(rows * columns, -1)
     distances = detector.distance(own).reshape(rows, columns)
     return np.asarray(cv2.blur(distances, (3, 3), borderType=cv2.BORDER_REPLICATE), np.float32)
+
+
+def strongest_mean(distances: NDArray[np.float32], count: int) -> float:
+    """Mean of the ``count`` largest, or of all where there are fewer."""
+    flat = distances.ravel()
+    count = min(count, flat.size)
+    return float(np.partition(flat, flat.size - count)[flat.size - count :].mean())
 
 
 def _number(value: object) -> float:

@@ -203,6 +203,21 @@ def test_a_bank_measures_the_distance_to_its_nearest(
     assert detector.distance(patches) == pytest.approx(expected.mean(axis=1), abs=1e-4)
 
 
+@pytest.mark.parametrize("kind", ["memory-bank", "gaussian"])
+def test_a_manifest_without_a_number_of_cells_scores_the_hottest(
+    wide_trunk: SurfaceTrunk, write: Write, kind: str
+) -> None:
+    old, one, many = (
+        wide_trunk.load_head(write(kind, **changes))
+        for changes in ({}, {"strongest": 1}, {"strongest": 12})
+    )
+    found = [value(o) for o in wide_trunk.infer([item(picture(3))] * 3, [old, one, many])]
+    assert found[0]["score"] == found[1]["score"] > found[2]["score"]
+    shown = wide_trunk.infer([item(picture(3), heatmap_raw=True, threshold=0.0)], [old])[0]
+    heat = np.frombuffer(shown.blobs["heatmap"], "<f2")  # type: ignore[union-attr]
+    assert heat.max() == pytest.approx(found[0]["score"], abs=2e-3)
+
+
 BAD = [
     ("linear-classes", {"classes": ["good"]}, "labels"),
     ("linear-classes", {"classes": ["good", "other"]}, "labels"),
@@ -221,6 +236,8 @@ BAD = [
     ("memory-bank", {"features": {"taps": ["f8", "f16"], "grid": "f4"}}, "features.grid"),
     ("memory-bank", {"calibration": {"weight": -1, "bias": 0}}, "calibration"),
     ("memory-bank", {"tensors": {"bank": np.zeros((5000, 16), np.float16)}}, "files"),
+    ("memory-bank", {"strongest": 0}, "strongest"),
+    ("gaussian", {"strongest": True}, "strongest"),
     ("gaussian", {"calibration": {"weight": True, "bias": 0}}, "calibration"),
     ("gaussian", {"tensors": {"offset": np.zeros(19, np.float32)}}, "files"),
     ("linear-segmentation", {"labels": ["one"]}, "files"),

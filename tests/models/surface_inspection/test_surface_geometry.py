@@ -127,5 +127,39 @@ def test_what_is_decoded_is_no_coarser_than_what_is_looked_at(
 def test_a_manifest_from_before_there_was_a_choice_is_not_tight() -> None:
     old = {"input": {"side": 224, "windows_max": 1}}
     assert not Geometry.from_manifest(old).tight
-    new = Geometry(224, 1, exposure=False, tight=True)
+    assert not Geometry.from_manifest(old).tiled
+    new = Geometry(224, 1, exposure=False, tight=True, tiled=True)
     assert Geometry.from_manifest({"input": new.to_manifest()}) == new
+
+
+@given(SIZES, SIZES, st.integers(1, 8))
+def test_tiles_cover_the_image_once_and_lose_no_more_than_strips(
+    width: int, height: int, most: int
+) -> None:
+    geometry = Geometry(512, most, tiled=True)
+    places = windows(width, height, geometry)
+    assert 1 <= len(places) <= most
+    assert sum((p.x1 - p.x0) * (p.y1 - p.y0) for p in places) == width * height
+    strips = windows(width, height, Geometry(512, most))
+    finest = min(p.width / (p.x1 - p.x0) for p in places)
+    assert finest >= min(0.85, min(p.width / (p.x1 - p.x0) for p in strips) * 0.9)
+
+
+@pytest.mark.parametrize(
+    ("width", "height", "count"),
+    [(300, 300, 1), (500, 1254, 3), (560, 560, 1), (640, 480, 2), (1000, 1000, 4), (4000, 3000, 4)],
+    ids=["small", "commutator", "just-larger", "vga", "square", "photo"],
+)
+def test_tiles_are_few(width: int, height: int, count: int) -> None:
+    assert len(windows(width, height, Geometry(512, 4, tiled=True))) == count
+
+
+def test_a_map_of_tiles_comes_back_to_where_it_was_seen() -> None:
+    image = np.zeros((900, 1000, 3), np.uint8)
+    image[430:470, 480:530] = 255  # across all four tiles
+    places = windows(1000, 900, Geometry(512, 4, tiled=True))
+    maps = [lay(image, p, 512)[..., 0].astype(np.float32) for p in places]
+    joined = unlay(maps, places, (1000, 900), 512, (1000, 900))
+    rows, columns = np.nonzero(joined > 127)
+    assert np.abs(np.array([rows.min(), rows.max()]) - (430, 469)).max() <= 3
+    assert np.abs(np.array([columns.min(), columns.max()]) - (480, 529)).max() <= 3
