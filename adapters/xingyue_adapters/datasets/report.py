@@ -25,7 +25,7 @@ class Needs:
 
     ``classes_min``    different labels, ``good`` among them
     ``per_class_min``  images of each label
-    ``good_min``       images of good parts
+    ``good_min``       images of good parts; fewer than ``good_advised`` are warned of
     ``defects_min``    images of defects, all kinds together
     ``groups_min``     different groups in all: one can't hold out a part of one
     ``masks_min``      defect images with an outline; ``boxes_count`` takes boxes for one
@@ -35,6 +35,7 @@ class Needs:
     classes_min: int = 0
     per_class_min: int = 0
     good_min: int = 0
+    good_advised: int = 0
     defects_min: int = 0
     groups_min: int = 2
     masks_required: bool = False
@@ -115,6 +116,14 @@ def _amounts(dataset: ImageDataset, needs: Needs) -> Iterator[DatasetNote]:
         have = good if label else defects
         if have < wanted:
             yield _too_few("good parts" if label else "defects", have, wanted, needs)
+    if needs.good_min <= good < needs.good_advised:
+        yield note(
+            "warning",
+            "few_good_parts",
+            f"{counted(good, 'image')} of good parts: {needs.method} works from {needs.good_min}, "
+            f"{needs.good_advised} are recommended; with so few the threshold is rough, so look at "
+            f"the first verdicts, or add {needs.good_advised - good}",
+        )
     for label, have in counts.items():
         if have < needs.per_class_min and not (label == GOOD and have < needs.good_min):
             yield _too_few(f"{label!r}", have, needs.per_class_min, needs)

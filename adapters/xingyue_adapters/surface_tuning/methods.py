@@ -27,7 +27,7 @@ from xingyue_models.surface_inspection.manifest import GOOD
 from xingyue_models.surface_inspection.patch_head import DistanceScale
 
 CLASSIFICATION_NEEDS = Needs("classification", classes_min=2, per_class_min=8, groups_min=4)
-ONE_CLASS_NEEDS = Needs("one-class", good_min=8, groups_min=4)
+ONE_CLASS_NEEDS = Needs("one-class", good_min=8, good_advised=20, groups_min=4)
 SEGMENTATION_NEEDS = Needs(
     "segmentation", defects_min=8, groups_min=4, masks_required=True, masks_min=8, boxes_count=True
 )
@@ -107,18 +107,7 @@ def one_class_method(task: Task, settings: OneClass) -> Work:
     seen_good = one_class.patch_views(task.runner, good, settings, views=settings.views)
     seen_defects = one_class.patch_views(task.runner, defects, settings, views=1)
     seen_held = one_class.patch_views(task.runner, task.held, settings, views=1)
-    unseen = np.zeros(len(good))
-    parts = classify.folds(good, settings.folds, seed)
-    for step, (fitted, left) in enumerate(parts):
-        _tick(task, "calibration", step, len(parts))
-        model = one_class.fit(
-            [v for v in seen_good if v.sample in set(fitted.tolist())],
-            settings,
-            seed,
-            task.context.check,
-        )
-        own = [v for v in seen_good if v.sample in set(left.tolist())]
-        unseen[left] = one_class.image_distances(model.detector, own, len(good), settings)[left]
+    unseen = _unseen_distances(task, good, seen_good, settings)
     _tick(task, "bank", 0, 1)
     model = one_class.fit(seen_good, settings, seed, task.context.check)
     scaled = one_class.calibrate(
@@ -157,6 +146,23 @@ def one_class_method(task: Task, settings: OneClass) -> Work:
     )
     expected = _scaled(scaled.scale, distances)
     return Work(judged, draft, expected, {"threshold_by": scaled.basis})
+
+
+def _unseen_distances(
+    task: Task, good: list[ImageSample], views: list[one_class.View], settings: OneClass
+) -> NDArray[np.float64]:
+    """``(len(good),)``: of each good part, as a detector sees it that was fitted on others."""
+    found = np.zeros(len(good))
+    parts = classify.folds(good, settings.folds, task.seed)
+    for step, (fitted, left) in enumerate(parts):
+        _tick(task, "calibration", step, len(parts))
+        known, new = set(fitted.tolist()), set(left.tolist())
+        model = one_class.fit(
+            [v for v in views if v.sample in known], settings, task.seed, task.context.check
+        )
+        seen = [v for v in views if v.sample in new]
+        found[left] = one_class.image_distances(model.detector, seen, len(good), settings)[left]
+    return found
 
 
 def segmentation(task: Task, settings: Segmentation) -> Work:

@@ -66,6 +66,22 @@ def test_too_few_says_how_many_more(root: Path, scratch: Path, needs: Needs, wor
     assert any(words in n.message and n.code == "too_few_samples" for n in report.errors)
 
 
+@pytest.mark.parametrize(
+    ("least", "advised", "severity"),
+    [(4, 20, "warning"), (4, 4, ""), (5, 20, "error")],
+    ids=["few", "enough", "too-few"],
+)
+def test_few_good_parts_are_warned_of(
+    root: Path, scratch: Path, least: int, advised: int, severity: str
+) -> None:
+    needs = Needs("one-class", good_min=least, good_advised=advised)
+    found = notes(judge(root, scratch, needs))
+    assert ("few_good_parts" in found) == (severity == "warning")
+    assert ("too_few_samples" in found) == (severity == "error")
+    if severity == "warning":
+        assert "works from 4, 20 are recommended" in found["few_good_parts"].message
+
+
 def test_no_labels_of_a_readable_image(root: Path, scratch: Path) -> None:
     for path in root.rglob("*.png"):
         path.write_bytes(b"broken")
