@@ -188,13 +188,17 @@ def evaluate(
     data: Path,
     options: Mapping[str, Any],
     progress: Callable[[str, int, int], None],
+    trunk: str | None = None,
 ) -> list[EvalTable]:
-    """Judge an entry by its recipe, through its real trunk and head, in this process."""
+    """Judge an entry by its recipe, through its real trunk and head, in this process. ``trunk``:
+    another one of the catalogue in place of the entry's own."""
     settings = settings.resolved()
     catalog = load_catalog(settings.catalog)
     entry = catalog.entry(model)
     if entry is None:
         raise NotFound(f"no model {model!r} in {settings.catalog}", param="model")
+    if trunk is not None:
+        entry = _on_trunk(catalog, entry, trunk)
     if entry.recipe is None:
         raise InvalidRequest(f"{model} names no recipe, so nothing can evaluate it", param="model")
     if not data.is_dir():
@@ -214,6 +218,19 @@ def evaluate(
         return load_recipe(entry.recipe).evaluate(context)
     finally:
         serving.close()
+
+
+def _on_trunk(catalog: Catalog, entry: EntrySpec, trunk: str) -> EntrySpec:
+    if trunk not in catalog.trunks:
+        known = ", ".join(sorted(catalog.trunks))
+        raise NotFound(f"no trunk {trunk!r} in the catalogue; there are {known}", param="against")
+    own = catalog.trunks[entry.trunk].family if entry.trunk else "of several parts"
+    if catalog.trunks[trunk].family != own:
+        raise InvalidRequest(
+            f"{entry.id} is {own}, the trunk {trunk} is {catalog.trunks[trunk].family}",
+            param="against",
+        )
+    return entry.model_copy(update={"trunk": trunk})
 
 
 def _required(catalog: Catalog, model: str) -> EntrySpec:

@@ -16,7 +16,8 @@ from xingyue_models.surface_inspection.trunk import SurfaceTrunk
 
 
 class SurfaceInspection:
-    """Weight ``trunk``: the ONNX file that ``efficientnet_lite.build`` writes.
+    """Weight ``trunk``: the ONNX file that ``efficientnet_lite.build`` writes (dtype fp32), or the
+    one that ``efficientnet_lite_int8.build`` makes of it (dtype int8).
 
     Option ``image_max_pixels``: largest image taken, pixels (default 50,000,000).
     """
@@ -26,14 +27,16 @@ class SurfaceInspection:
 
     def load_trunk(self, weights: WeightResolver, runtime: RuntimeSpec) -> SurfaceTrunk:
         """``InvalidRequest`` if the runtime asks for a number format or device it cannot have."""
-        if runtime.dtype != "fp32":
-            raise InvalidRequest(
-                f"surface inspection runs in fp32, got dtype {runtime.dtype!r}", param="dtype"
-            )
         # As many at once as the platform asks for, each with the threads that it was told.
         cv2.setNumThreads(runtime.threads)
         data = weights("trunk").read_bytes()
         taps = TapSessions(data, runtime.threads, runtime.device)
+        dtype = "fp32" if taps.quantised_from is None else "int8"
+        if runtime.dtype != dtype:
+            raise InvalidRequest(
+                f"the trunk's file is {dtype}, its dtype in the catalogue is {runtime.dtype!r}",
+                param="dtype",
+            )
         pixels_max = runtime.options.get("image_max_pixels", ImageLimits().pixels_max)
         if type(pixels_max) is not int or pixels_max < 1:
             raise InvalidRequest(

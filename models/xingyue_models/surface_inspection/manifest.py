@@ -74,10 +74,13 @@ def read_spec(manifest: Mapping[str, Any]) -> HeadSpec:
     )
 
 
-def check_trunk(manifest: Mapping[str, Any], trunk_sha256: str) -> None:
-    """``InvalidRequest`` if the head names another trunk than the one it is loaded into."""
+def check_trunk(
+    manifest: Mapping[str, Any], trunk_sha256: str, quantised_from: str | None = None
+) -> None:
+    """``InvalidRequest`` if the head names another trunk than the one it is loaded into, and than
+    the one that this was quantised from."""
     wanted = manifest.get("trunk", {}).get("sha256", trunk_sha256)
-    if wanted != trunk_sha256:
+    if wanted not in (trunk_sha256, quantised_from):
         raise InvalidRequest(
             f"the head was trained on trunk {wanted[:12]}, the trunk here is {trunk_sha256[:12]}; "
             "train the head again on this trunk",

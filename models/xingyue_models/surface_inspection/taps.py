@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from xingyue.errors import InvalidRequest
 from xingyue_models.efficientnet_lite import TAP_STRIDES
+from xingyue_models.efficientnet_lite_int8 import SOURCE_KEY
 from xingyue_models.surface_inspection.geometry import Geometry, Window, trimmed
 
 INPUT_NAME = "image"
@@ -75,6 +76,8 @@ class TapSessions:
         self._sessions: dict[frozenset[str], onnxruntime.InferenceSession] = {}
         self._lock = threading.Lock()
         self.names = tuple(output.name for output in self._model.graph.output)
+        self.quantised_from = {p.key: p.value for p in self._model.metadata_props}.get(SOURCE_KEY)
+        """SHA-256 of the float trunk that an 8-bit one was made from."""
 
     def session(self, taps: Sequence[str]) -> onnxruntime.InferenceSession:
         """The session that computes ``taps``; ``InvalidRequest`` on a name the trunk lacks."""

@@ -55,7 +55,7 @@ class SurfaceTrunk:
         self._limits = limits or images.ImageLimits()
 
     def load_head(self, files: HeadFiles) -> SurfaceHead:
-        check_trunk(files.manifest, self._digest)
+        check_trunk(files.manifest, self._digest, self._taps.quantised_from)
         return heads.load(files)
 
     def infer(self, items: Sequence[WorkItem], heads: Sequence[Head | None]) -> list[Outcome]:

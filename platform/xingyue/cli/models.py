@@ -10,8 +10,10 @@ from rich.progress import Progress, TaskID
 from rich.table import Table
 
 from xingyue import app
+from xingyue.catalog.parity import Gate
 from xingyue.cli import access
 from xingyue.cli.output import Json, console, emit_json, emit_rows, errors
+from xingyue.contract import EvalTable
 from xingyue.errors import InvalidRequest
 from xingyue.settings import Settings
 from xingyue.units import format_cny
@@ -48,10 +50,34 @@ def evaluate(
     model: str,
     data: Annotated[Path, typer.Option(exists=True, file_okay=False)],
     limit: Annotated[int | None, typer.Option(help="At most so many samples a set.")] = None,
+    against: Annotated[
+        str | None, typer.Option(help="Another trunk: judge on both, and fail if they differ.")
+    ] = None,
+    tolerance: Annotated[
+        float, typer.Option(min=0, max=1, help="Most that a metric may differ by, with --against.")
+    ] = 0.01,
     as_json: Json = False,
 ) -> None:
     """Judge a model on data that it was not fitted on, in this process."""
     options: dict[str, Any] = {} if limit is None else {"limit": limit}
+    tables = _judge(model, data, options, None)
+    gate = None
+    if against is not None:
+        gate = Gate.of(tables, _judge(model, data, options, against), tolerance)
+    if as_json:
+        told = [{"title": t.title, "metrics": dict(t.metrics), "note": t.note} for t in tables]
+        emit_json(told if gate is None else {"tables": told, "gate": gate.to_json()})
+    else:
+        for done in tables if gate is None else [gate.table(against or "")]:
+            table = Table(*done.columns, title=done.title, caption=done.note or None)
+            for row in done.rows:
+                table.add_row(*row)
+            console.print(table)
+    if gate is not None and not gate.passed:
+        raise typer.Exit(1)
+
+
+def _judge(model: str, data: Path, options: dict[str, Any], trunk: str | None) -> list[EvalTable]:
     tasks: dict[str, TaskID] = {}
     with Progress(console=errors) as bars:
 
@@ -60,15 +86,7 @@ def evaluate(
                 tasks[label] = bars.add_task(label, total=total)
             bars.update(tasks[label], completed=done, total=total)
 
-        tables = app.evaluate(Settings(), model, data, options, show)
-    if as_json:
-        emit_json([{"title": t.title, "metrics": dict(t.metrics), "note": t.note} for t in tables])
-        return
-    for done in tables:
-        table = Table(*done.columns, title=done.title, caption=done.note or None)
-        for row in done.rows:
-            table.add_row(*row)
-        console.print(table)
+        return app.evaluate(Settings(), model, data, options, show, trunk)
 
 
 def usage(

@@ -141,11 +141,20 @@ def find_trunk(digest: str) -> Path | None:
 
 
 @pytest.fixture(scope="session")
-def real() -> tuple[SurfaceTrunk, Any]:
-    """The real trunk with the shipped head."""
-    manifest = json.loads((SHIPPED / "manifest.json").read_text())
-    path = find_trunk(manifest["trunk"]["sha256"])
+def shipped_head() -> HeadFiles:
+    return HeadFiles(SHIPPED, json.loads((SHIPPED / "manifest.json").read_text()))
+
+
+@pytest.fixture(scope="session")
+def float_trunk(shipped_head: HeadFiles) -> Path:
+    path = find_trunk(shipped_head.manifest["trunk"]["sha256"])
     if path is None or not path.is_file():
         pytest.skip("the trunk is not built: make weights")
-    loaded = load_trunk(path)
-    return loaded, loaded.load_head(HeadFiles(SHIPPED, manifest))
+    return path
+
+
+@pytest.fixture(scope="session")
+def real(float_trunk: Path, shipped_head: HeadFiles) -> tuple[SurfaceTrunk, Any]:
+    """The real trunk with the shipped head."""
+    loaded = load_trunk(float_trunk)
+    return loaded, loaded.load_head(shipped_head)
