@@ -71,10 +71,13 @@ def _install(given: argparse.Namespace) -> int:
 def _smoke(given: argparse.Namespace) -> int:
     kinds = [kind for kind in _kinds(given.peers) if kind.version() or given.peers]
     _refuse_absent(tuple(kind.name for kind in kinds))
-    (scenario,) = scenarios("image")
-    passed = smoke.smoke(
-        kinds, scenario, seconds=given.seconds, connections=given.connections, say=_say
-    )
+    load = {"seconds": given.seconds, "connections": given.connections}
+    image, noop = scenarios("image,openai-noop")
+    passed = True
+    if servers := [kind for kind in kinds if kind.reads_images]:
+        passed &= smoke.smoke(servers, image, **load, say=_say)
+    if gateways := [kind for kind in kinds if not kind.reads_images]:
+        passed &= smoke.smoke_gateways(gateways, noop, **load, say=_say)
     return 0 if passed else 1
 
 

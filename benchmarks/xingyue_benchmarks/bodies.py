@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from xingyue.contract import HeadRef, WorkItem
 from xingyue_benchmarks import appliance
-from xingyue_benchmarks.scenario import ApplianceImages, Filler, Questions, SampleImages, Scenario
+from xingyue_benchmarks.scenario import (
+    BOUNDARY,
+    ApplianceImages,
+    Filler,
+    Questions,
+    SampleImages,
+    Scenario,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,13 +25,18 @@ class Body:
     data: bytes
     text: str | None = None
     """The input of a text model, which ``data`` holds as JSON."""
+    files: tuple[bytes, ...] = ()
+    """The images of a multipart body."""
 
-    def item(self, head: HeadRef | None) -> WorkItem:
+    @property
+    def images(self) -> tuple[bytes, ...]:
+        return self.files or (self.data,)
+
+    def items(self, head: HeadRef | None) -> list[WorkItem]:
         if self.text is not None:
-            return WorkItem("embed", head, {}, {"input": self.text})
-        return WorkItem(
-            "inspect", head, {"image": self.data}, {"threshold": None, "heatmap": False}
-        )
+            return [WorkItem("embed", head, {}, {"input": self.text})]
+        params = {"threshold": None, "heatmap": False}
+        return [WorkItem("inspect", head, {"image": image}, params) for image in self.images]
 
 
 def make(scenario: Scenario, samples: Path, store_id: str = "") -> list[Body]:
@@ -31,10 +44,11 @@ def make(scenario: Scenario, samples: Path, store_id: str = "") -> list[Body]:
     that questions are about."""
     wanted = scenario.bodies
     if isinstance(wanted, ApplianceImages):
-        return [
-            Body(appliance.jpeg(seed, wanted.width, wanted.height, wanted.quality))
+        drawn = [
+            appliance.jpeg(seed, wanted.width, wanted.height, wanted.quality)
             for seed in range(wanted.count)
         ]
+        return [_upload(drawn, at, wanted.files) for at in range(len(drawn))]
     if isinstance(wanted, SampleImages):
         return [Body((samples / name).read_bytes()) for name in wanted.names]
     if isinstance(wanted, Filler):
@@ -48,6 +62,27 @@ def make(scenario: Scenario, samples: Path, store_id: str = "") -> list[Body]:
         Body(json.dumps({"model": scenario.model, "input": text}).encode(), text)
         for text in wanted.texts
     ]
+
+
+def _upload(drawn: list[bytes], at: int, files: int) -> Body:
+    """``files`` of the pictures from ``at`` on; one alone goes as it is."""
+    if files == 1:
+        return Body(drawn[at])
+    taken = tuple(drawn[(at + number) % len(drawn)] for number in range(files))
+    return Body(multipart(taken), files=taken)
+
+
+def multipart(images: Iterable[bytes]) -> bytes:
+    """A body of ``multipart/form-data; boundary=BOUNDARY``, each image a file named ``image``."""
+    parts = []
+    for number, image in enumerate(images):
+        head = (
+            f"--{BOUNDARY}\r\n"
+            f'Content-Disposition: form-data; name="image"; filename="{number}.jpg"\r\n'
+            "Content-Type: image/jpeg\r\n\r\n"
+        )
+        parts.append(head.encode() + image + b"\r\n")
+    return b"".join(parts) + f"--{BOUNDARY}--\r\n".encode()
 
 
 def _question(scenario: Scenario, store_id: str, text: str) -> dict[str, Any]:

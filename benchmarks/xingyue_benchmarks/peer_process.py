@@ -2,7 +2,7 @@
 
     raw     decode, resize, trunk, head, by hand with OpenCV and ONNX Runtime: what someone writes
             who has one model and one afternoon
-    engine  the platform's own engine and family, one item at a time
+    engine  the platform's own engine and family, one body at a time
 
 It is told ``run <seconds>`` on standard input and answers with a line of JSON: calls made, seconds,
 latencies, CPU. Between runs it sleeps.
@@ -42,12 +42,13 @@ def engine_call(scenario: Scenario, catalog: Catalog, home: Path, found: list[bo
     store = WeightStore(home / "weights", catalog.weights, allow_hub=False)
     heads = HeadSource(home / "cache" / "peer-heads")
     engine = Engine(catalog.trunks[entry.trunk], store.ensure, heads)
-    items = [body.item(head_ref(entry)) for body in found]
+    items = [body.items(head_ref(entry)) for body in found]
 
     def call(number: int) -> None:
-        (outcome,), _ = engine.infer([items[number % len(items)]])
-        if not isinstance(outcome, WorkResult):
-            raise outcome
+        outcomes, _ = engine.infer(items[number % len(items)])
+        for outcome in outcomes:
+            if not isinstance(outcome, WorkResult):
+                raise outcome
 
     return call
 
@@ -56,7 +57,8 @@ def raw_call(scenario: Scenario, catalog: Catalog, home: Path, found: list[bodie
     model = RawModel(raw_spec(scenario, catalog, home))
 
     def call(number: int) -> None:
-        model(found[number % len(found)].data)
+        for image in found[number % len(found)].images:
+            model(image)
 
     return call
 

@@ -59,10 +59,11 @@ def run_scenario(scenario: Scenario, *, seconds: float, rounds: int, say: Say) -
             for name in result.scenario.peers
             if name in LOOPED
         ]
-        spec = home / "raw-model.json"
-        if len(looped) < len(result.scenario.peers):
+        spec = None
+        if any(name in KINDS and KINDS[name].reads_images for name in result.scenario.peers):
+            spec = home / "raw-model.json"
             raw_spec(scenario, catalog, home).write(spec)
-        images = [body.data for body in found]
+        sent = [body.data for body in found]
         warm_connections = min(_WARM_CONNECTIONS, max(scenario.closed))
         result.warmup = platform.closed(warm_connections, min(_WARM_S, seconds)).ledger
         for number in range(1, rounds + 1):
@@ -70,7 +71,7 @@ def run_scenario(scenario: Scenario, *, seconds: float, rounds: int, say: Say) -
             taken = _round(scenario, platform, looped, rest, seconds)
             result.rounds.append(taken)
             for name in _turned(result.scenario.peers, number):
-                load = partial(_served, KINDS[name], spec, images, scenario, seconds)
+                load = partial(_served, KINDS[name], spec, sent, scenario, seconds)
                 try:
                     taken += rest.during(load)
                 except XingyueError as error:
@@ -123,9 +124,9 @@ def _round(
 
 
 def _served(
-    kind: Kind, spec: Path, images: list[bytes], scenario: Scenario, seconds: float
+    kind: Kind, spec: Path | None, found: list[bytes], scenario: Scenario, seconds: float
 ) -> list[Measure]:
-    with served(kind, spec, images, min(_WARM_S, seconds)) as running:
+    with served(kind, spec, found, min(_WARM_S, seconds)) as running:
         return [running.closed(connections, seconds) for connections in scenario.closed]
 
 

@@ -19,13 +19,15 @@ class _Spec(BaseModel):
 
 
 class ApplianceImages(_Spec):
-    """JPEGs of a painted appliance panel, drawn by ``appliance.py``."""
+    """JPEGs of a painted appliance panel, drawn by ``appliance.py``. ``files``: so many in one
+    multipart body, each body another turn of the same ``count`` pictures."""
 
     kind: Literal["appliance"]
     count: int = Field(default=8, ge=1, le=64)
     width: int = Field(default=640, ge=32, le=4096)
     height: int = Field(default=480, ge=32, le=4096)
     quality: int = Field(default=90, ge=1, le=95)
+    files: int = Field(default=1, ge=1, le=64)
 
 
 class SampleImages(_Spec):
@@ -64,8 +66,12 @@ Bodies = Annotated[
 
 LOOPED = ("raw", "engine")
 """Peers in a loop of their own, no HTTP; the others are servers (``served_kinds.KINDS``)."""
-PeerName = Literal["raw", "engine", "litserve", "bentoml", "mlserver", "rayserve"]
+PeerName = Literal["raw", "engine", "litserve", "bentoml", "mlserver", "rayserve", "litellm"]
 PEERS: tuple[str, ...] = get_args(PeerName)
+TEXT_PEERS = ("litellm",)
+"""Servers of OpenAI's embeddings; all others decode images."""
+BOUNDARY = "xingyue-benchmarks"
+"""Between the parts of multipart bodies."""
 
 
 class OpenLoad(_Spec):
@@ -125,8 +131,18 @@ class Scenario(_Spec):
     @model_validator(mode="after")
     def _fits(self) -> Scenario:
         images = isinstance(self.bodies, ApplianceImages | SampleImages)
-        if not images and (reading := [name for name in self.peers if name != "engine"]):
-            raise ValueError(f"the peer {reading[0]} decodes images; use engine for other bodies")
+        served = [name for name in self.peers if name != "engine"]
+        texts = [name for name in served if name in TEXT_PEERS]
+        if not images and len(texts) < len(served):
+            name = next(name for name in served if name not in TEXT_PEERS)
+            raise ValueError(f"the peer {name} decodes images; use engine for other bodies")
+        if texts and not isinstance(self.bodies, Texts):
+            raise ValueError(f"the peer {texts[0]} takes bodies of kind texts alone")
+        if isinstance(self.bodies, ApplianceImages) and self.bodies.files > 1:
+            if f"boundary={BOUNDARY}" not in self.content_type:
+                raise ValueError(f"several files need multipart/form-data; boundary={BOUNDARY}")
+            if single := [name for name in self.peers if name not in LOOPED]:
+                raise ValueError(f"the peer {single[0]} takes one image a request")
         if self.stream != isinstance(self.bodies, Questions):
             raise ValueError("stream: true goes with bodies of kind questions, and they with it")
         if self.stream and (self.peers or self.open):

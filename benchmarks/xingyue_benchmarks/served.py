@@ -39,12 +39,14 @@ _LOG_LINES = 20
 
 @dataclass(frozen=True, slots=True)
 class Running:
-    """A peer that answers. ``bodies``: files, as ``kind`` wants them, sent in turn."""
+    """A peer that answers. ``bodies``: files, as ``kind`` wants them, sent in turn. ``folder``:
+    where it runs."""
 
     kind: Kind
     pid: int
     port: int
     bodies: tuple[str, ...]
+    folder: Path
 
     def closed(self, connections: int, seconds: float) -> Measure:
         load = f"{connections} connection{'s' if connections > 1 else ''}"
@@ -60,12 +62,16 @@ class Running:
             rss_bytes={"peer": after.rss_bytes},
         )
 
+    @property
+    def headers(self) -> dict[str, str]:
+        return {"content-type": self.kind.content_type, **self.kind.headers}
+
     def plan(self, connections: int, seconds: float) -> Plan:
         return Plan(
             host="127.0.0.1",
             port=self.port,
             path=self.kind.path,
-            headers={"content-type": self.kind.content_type},
+            headers=self.headers,
             bodies=self.bodies,
             prefix="peer-",
             seconds=seconds,
@@ -89,28 +95,30 @@ class Running:
         return httpx.post(
             f"http://127.0.0.1:{self.port}{self.kind.path}",
             content=body,
-            headers={"content-type": self.kind.content_type},
+            headers=self.headers,
             timeout=60,
         )
 
 
-def write_bodies(kind: Kind, images: list[bytes], folder: Path) -> tuple[str, ...]:
+def write_bodies(kind: Kind, found: list[bytes], folder: Path) -> tuple[str, ...]:
     folder.mkdir(parents=True, exist_ok=True)
-    paths = [folder / f"{number}.body" for number in range(len(images))]
-    for path, image in zip(paths, images, strict=True):
-        path.write_bytes(kind.wrap(image))
+    paths = [folder / f"{number}.body" for number in range(len(found))]
+    for path, body in zip(paths, found, strict=True):
+        path.write_bytes(kind.wrap(body))
     return tuple(str(path) for path in paths)
 
 
 @contextmanager
-def served(kind: Kind, spec: Path, images: list[bytes], warm_s: float) -> Iterator[Running]:
-    """Answering and warm; its whole process group is gone with the block. ``Internal`` with the end
-    of its log if it does not answer within ``READY_S``."""
+def served(kind: Kind, spec: Path | None, found: list[bytes], warm_s: float) -> Iterator[Running]:
+    """Answering and warm; its whole process group is gone with the block. ``spec``: of the raw
+    model, for kinds that read images. ``Internal`` with the end of its log if it does not answer
+    within ``READY_S``."""
     with tempfile.TemporaryDirectory(prefix=f"xingyue-peer-{kind.name}-") as name:
         folder = Path(name)
         log, port = folder / "log", _free_port()
         # MLServer writes its settings beside the specification.
-        (folder / "spec.json").write_bytes(spec.read_bytes())
+        if spec is not None:
+            (folder / "spec.json").write_bytes(spec.read_bytes())
         with log.open("wb") as out:
             process = subprocess.Popen(
                 [str(kind.python), str(kind.program), str(port)],
@@ -122,8 +130,8 @@ def served(kind: Kind, spec: Path, images: list[bytes], warm_s: float) -> Iterat
                 start_new_session=True,
             )
         try:
-            bodies = write_bodies(kind, images, folder / "bodies")
-            running = Running(kind, process.pid, port, bodies)
+            bodies = write_bodies(kind, found, folder / "bodies")
+            running = Running(kind, process.pid, port, bodies, folder)
             _await_ready(running, process, log)
             generate(running.plan(_WARM_CONNECTIONS, warm_s))
             yield running

@@ -1,13 +1,16 @@
 """Servers that someone would pick instead: how each is started, called and read. No process here.
 
 Each lives in ``benchmarks/peers/<name>/``: ``serve.py <port>`` and, where it needs packages of its
-own, ``requirements.txt``. All do the work of ``raw_model.py``: two workers of one thread, no keys,
-no meter, everything else as their documentation starts out.
+own, ``requirements.txt``. All but litellm do the work of ``raw_model.py``: two workers of one
+thread, no keys, no meter, everything else as their documentation starts out.
 
     litserve   file upload (multipart)                    own environment
     bentoml    the image as the whole body                own environment
     mlserver   Open Inference Protocol v2, base64 in JSON own environment
     rayserve   FastAPI ingress, ``@serve.batch``          the platform's environment (the same Ray)
+    litellm    OpenAI embeddings before an endpoint that  own environment
+               does nothing, with a key and its spend
+               callback into SQLite: a gateway, no model
 """
 
 from __future__ import annotations
@@ -15,21 +18,26 @@ from __future__ import annotations
 import base64
 import json
 import signal
+import sqlite3
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from contextlib import closing
+from dataclasses import dataclass, field
 from importlib.metadata import distributions, version
 from pathlib import Path
 from typing import Any
 
+from xingyue_benchmarks.bodies import multipart
+from xingyue_benchmarks.scenario import BOUNDARY, TEXT_PEERS
+
 FOLDER = Path(__file__).parents[1] / "peers"
 ENVIRONMENTS = Path(__file__).parents[1] / ".venvs"
-_BOUNDARY = "xingyue-benchmarks"
 
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """``wrap`` makes a request's body of an image, ``score`` reads an answer's JSON."""
+    """``wrap`` makes a request's body of a scenario's, ``score`` reads an answer's JSON,
+    ``recorded`` counts the calls that its meter has, in the folder where it runs."""
 
     name: str
     package: str
@@ -38,6 +46,12 @@ class Kind:
     wrap: Callable[[bytes], bytes]
     score: Callable[[Any], float]
     stop: signal.Signals = signal.SIGTERM
+    headers: Mapping[str, str] = field(default_factory=dict)
+    recorded: Callable[[Path], int] | None = None
+
+    @property
+    def reads_images(self) -> bool:
+        return self.name not in TEXT_PEERS
 
     @property
     def requirements(self) -> Path | None:
@@ -68,12 +82,7 @@ def _as_it_is(image: bytes) -> bytes:
 
 
 def _upload(image: bytes) -> bytes:
-    head = (
-        f"--{_BOUNDARY}\r\n"
-        'Content-Disposition: form-data; name="image"; filename="image.jpg"\r\n'
-        "Content-Type: image/jpeg\r\n\r\n"
-    )
-    return head.encode() + image + f"\r\n--{_BOUNDARY}--\r\n".encode()
+    return multipart([image])
 
 
 def _tensor(image: bytes) -> bytes:
@@ -95,6 +104,15 @@ def _first_number(answer: Any) -> float:
     return float(answer["outputs"][0]["data"][0])
 
 
+def _dimensions(answer: Any) -> float:
+    return float(len(answer["data"][0]["embedding"]))
+
+
+def _spent(folder: Path) -> int:
+    with closing(sqlite3.connect(folder / "spend.db", timeout=30)) as database:
+        return int(database.execute("SELECT count(*) FROM spend").fetchone()[0])
+
+
 KINDS: Mapping[str, Kind] = {
     kind.name: kind
     for kind in (
@@ -102,7 +120,7 @@ KINDS: Mapping[str, Kind] = {
             "litserve",
             "litserve",
             "/inspect",
-            f"multipart/form-data; boundary={_BOUNDARY}",
+            f"multipart/form-data; boundary={BOUNDARY}",
             _upload,
             _field,
             # On SIGTERM its first process leaves the others behind.
@@ -118,5 +136,15 @@ KINDS: Mapping[str, Kind] = {
             _first_number,
         ),
         Kind("rayserve", "ray", "/inspect", "image/jpeg", _as_it_is, _field),
+        Kind(
+            "litellm",
+            "litellm",
+            "/v1/embeddings",
+            "application/json",
+            _as_it_is,
+            _dimensions,
+            headers={"authorization": "Bearer sk-bench"},
+            recorded=_spent,
+        ),
     )
 }

@@ -1,6 +1,9 @@
 from __future__ import annotations
 
 import math
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -93,3 +96,14 @@ def test_runs_with_nothing_in_common_say_so() -> None:
     assert "no scenario and load in common" in render(
         _run([80.0]), Results("2026", MACHINE | {"packages": {}}, {"seconds": 1.0, "rounds": 1}, [])
     )
+
+
+def test_the_command_line_compares_two_runs(tmp_path: Path) -> None:
+    for name, ours in (("a", [90.0, 80.0, 95.0]), ("b", [120.0, 110.0, 130.0])):
+        (tmp_path / name).write_text(_run(ours).to_json())
+    command = [sys.executable, "-m", "xingyue.cli.main", "bench", "compare", "a", "b"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert "**better**" in done.stdout
+    missing = subprocess.run([*command[:-1], "c"], cwd=tmp_path, capture_output=True, timeout=120)
+    assert missing.returncode != 0

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import hashlib
+from email import message_from_bytes
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from xingyue.contract import HeadFiles
 from xingyue.errors import InvalidRequest
 from xingyue_benchmarks import appliance, bodies, catalogue, light_head
 from xingyue_benchmarks.scenario import (
+    BOUNDARY,
     FOLDER,
     Scenario,
     choose_peers,
@@ -47,12 +49,20 @@ def test_names_choose_in_their_order() -> None:
     assert [each.name for each in scenarios("noop, image")] == ["noop", "image"]
 
 
+FORM = f"multipart/form-data; boundary={BOUNDARY}"
 BAD: list[tuple[str, dict[str, Any], str]] = [
     ("a typo", {"modle": "x"}, "modle"),
     ("no such body", {"bodies": {"kind": "video"}}, "bodies"),
     ("raw cannot read filler", {"peers": ["raw"]}, "decodes images"),
     ("nor can a server", {"peers": ["engine", "mlserver"]}, "mlserver decodes images"),
     ("no such peer", {"peers": ["triton"]}, "peers"),
+    ("a gateway of texts", {"peers": ["litellm"]}, "kind texts alone"),
+    ("files in one part", {"bodies": {"kind": "appliance", "files": 2}}, "boundary="),
+    (
+        "files for a server of one",
+        {"bodies": {"kind": "appliance", "files": 2}, "content_type": FORM, "peers": ["litserve"]},
+        "one image a request",
+    ),
     ("filler is not streamed", {"stream": True}, "questions"),
     ("no connection", {"closed": [0]}, "1 to 800"),
     ("both rates", {"open": [{"share": 0.5, "rate_rps": 10}]}, "either share or rate_rps"),
@@ -81,6 +91,16 @@ def test_questions_name_the_store_and_ask_for_a_stream(tmp_path: Path) -> None:
     asked = [yaml.safe_load(body.data) for body in bodies.make(docqa, tmp_path, "vs_1")]
     assert all(each["stream"] and each["vector_store_ids"] == ["vs_1"] for each in asked)
     assert len({each["messages"][0]["content"] for each in asked}) == 4
+
+
+def test_several_files_are_one_body_and_as_many_items(tmp_path: Path) -> None:
+    (batch,) = scenarios("batch")
+    first, second, *_ = bodies.make(batch, tmp_path)
+    assert len(first.files) == len(first.items(None)) == 8
+    assert first.files[1:] == second.files[:7]
+    head = f"Content-Type: {batch.content_type}\r\n\r\n".encode()
+    parts = message_from_bytes(head + first.data).get_payload()
+    assert [part.get_payload(decode=True) for part in parts] == list(first.files)  # type: ignore[union-attr]
 
 
 def test_an_unknown_name_lists_those_there_are() -> None:
@@ -123,7 +143,8 @@ def test_bodies_are_what_the_routes_take(tmp_path: Path) -> None:
     scenario = Scenario.model_validate(_document(bodies=texts))
     found = bodies.make(scenario, tmp_path)
     assert yaml.safe_load(found[1].data) == {"model": "bench-noop", "input": "二"}
-    assert found[1].item(None).params == {"input": "二"}
+    (item,) = found[1].items(None)
+    assert item.params == {"input": "二"}
     assert [Path(name).read_bytes() for name in bodies.write(found, tmp_path)] == [
         body.data for body in found
     ]

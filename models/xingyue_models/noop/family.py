@@ -1,7 +1,8 @@
 """The family ``noop``: for benchmarks and tests, listed by no catalogue that is shipped.
 
-It takes an ``inspect`` item of any bytes, decodes nothing and passes it, so the whole way of a call
-(key, credit, batch, replica, meter) is walked and the model costs nothing. Option ``wait_ms``, a
+It takes an ``inspect`` item of any bytes, decodes nothing and passes it, and an ``embed`` item of
+any text, whose vector is always the same: the whole way of a call (key, credit, batch, replica,
+meter) is walked and the model costs nothing. Option ``wait_ms``, a
 whole number: how long a batch takes, asleep, whatever its size: a device that computes elsewhere.
 """
 
@@ -23,11 +24,14 @@ from xingyue.contract import (
 from xingyue.errors import InvalidRequest
 
 WAIT_MAX_MS = 10_000
+TOKENS = 16
+"""Units of a text, whatever its length."""
+_VECTOR = (1.0, *(0.0,) * 7)
 
 
 class Noop:
     name = "noop"
-    ops = frozenset({"inspect"})
+    ops = frozenset({"inspect", "embed"})
 
     def load_trunk(self, weights: WeightResolver, runtime: RuntimeSpec) -> NoopTrunk:
         """No weight is read. ``InvalidRequest`` for a ``wait_ms`` out of range."""
@@ -48,7 +52,8 @@ class NoopTrunk:
         raise InvalidRequest("noop has no heads; leave head out of its entry", param="head")
 
     def infer(self, items: Sequence[WorkItem], heads: Sequence[Head | None]) -> list[Outcome]:
-        """Every item passes, as one unit; ``image.bytes`` is the size of what was sent."""
+        """Every image passes, as one unit; ``image.bytes`` is the size of what was sent. Every text
+        has the same vector of 8 numbers, and ``TOKENS`` units."""
         if self._wait_s:
             time.sleep(self._wait_s)
         return [self._answer(item) for item in items]
@@ -57,6 +62,8 @@ class NoopTrunk:
         """Nothing is held."""
 
     def _answer(self, item: WorkItem) -> Outcome:
+        if item.op == "embed":
+            return WorkResult({"embedding": list(_VECTOR)}, units=TOKENS)
         image = item.payload.get("image")
         if image is None:
             return InvalidRequest("send the image as the part 'image'", param="image")

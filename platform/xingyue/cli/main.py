@@ -6,7 +6,7 @@ import sys
 
 import typer
 
-from xingyue.cli import admin, lifecycle, models, statement, voucher
+from xingyue.cli import admin, bench, lifecycle, models, statement, voucher
 from xingyue.cli.audit import audit
 from xingyue.cli.call import call
 from xingyue.cli.dataset import dataset
@@ -39,6 +39,10 @@ for command in (
 ):
     app.command()(command)
 app.command("eval")(models.evaluate)
+if bench.is_checkout():
+    # Its options are the benchmarks' own, --help among them.
+    passed_on = {"ignore_unknown_options": True, "help_option_names": []}
+    app.command("bench", context_settings=passed_on)(bench.bench)
 app.add_typer(dataset, name="dataset")
 app.add_typer(tune, name="tune")
 app.add_typer(variant, name="variant")

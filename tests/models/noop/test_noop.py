@@ -28,6 +28,15 @@ def test_each_item_passes_as_one_unit() -> None:
     assert [o.value["image"]["bytes"] for o in outcomes if isinstance(o, WorkResult)] == [1, 20]
 
 
+def test_every_text_has_the_same_vector() -> None:
+    items = [WorkItem("embed", None, {}, {"input": text}) for text in ("one", "二" * 100)]
+    first, second = _trunk().infer(items, [None, None])
+    assert isinstance(first, WorkResult)
+    assert isinstance(second, WorkResult)
+    assert (first.value, first.units) == (second.value, second.units) != ({}, 0)
+    assert len(first.value["embedding"]) == 8
+
+
 def test_an_item_without_image_is_its_own_fault() -> None:
     items = [WorkItem("inspect", None, {}), WorkItem("inspect", None, {"image": b"x"})]
     refused, passed = _trunk().infer(items, [None, None])
