@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from xingyue_adapters.hyperparameters import AUTO, read
 from xingyue_adapters.hyperparameters import choice as _choice
 from xingyue_adapters.hyperparameters import number as _number
-from xingyue_adapters.hyperparameters import read
 from xingyue_models.surface_inspection.memory_bank import BANK_MAX, NEIGHBOURS_MAX
 from xingyue_models.surface_inspection.patch_head import STRONGEST_MAX
 
@@ -46,6 +46,7 @@ class OneClass(Common):
     """``detector``     ``memory-bank`` (nearest good patch) or ``gaussian`` (Mahalanobis)
     ``side``         canvas, pixels
     ``windows_max``  most windows that an image larger than the canvas is cut into
+    ``exposure``     grey levels ``stretched``, ``as-is``, or by how differently parts are lit
     ``patches``      ``fine`` (small, sharp: cracks, pores) or ``wide`` (smoothed: stains, shapes)
     ``strongest``    cells whose mean distance is the score of a window
     ``bank``         patches kept by the greedy coreset
@@ -58,6 +59,7 @@ class OneClass(Common):
     detector: str = _choice("memory-bank", "memory-bank", "gaussian")
     side: int = _choice(512, 128, 160, 192, 224, 256, 288, 320, 384, 448, 512, 640, 768)
     windows_max: int = _number(4, 1, 8)
+    exposure: str = _choice(AUTO, AUTO, "stretched", "as-is")
     patches: str = _choice("fine", "fine", "wide")
     strongest: int = _number(20, 1, STRONGEST_MAX)
     bank: int = _number(1024, 64, BANK_MAX)

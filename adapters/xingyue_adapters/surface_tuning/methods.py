@@ -104,9 +104,10 @@ def one_class_method(task: Task, settings: OneClass) -> Work:
             param="data",
         )
     seed = task.seed
-    seen_good = one_class.patch_views(task.runner, good, settings, views=settings.views)
-    seen_defects = one_class.patch_views(task.runner, defects, settings, views=1)
-    seen_held = one_class.patch_views(task.runner, task.held, settings, views=1)
+    shape = one_class.geometry_of(good, settings, task.context.check)
+    seen_good = one_class.patch_views(task.runner, good, settings, shape, views=settings.views)
+    seen_defects = one_class.patch_views(task.runner, defects, settings, shape, views=1)
+    seen_held = one_class.patch_views(task.runner, task.held, settings, shape, views=1)
     unseen = _unseen_distances(task, good, seen_good, settings)
     _tick(task, "bank", 0, 1)
     model = one_class.fit(seen_good, settings, seed, task.context.check)
@@ -140,12 +141,16 @@ def one_class_method(task: Task, settings: OneClass) -> Work:
         labels=(ANOMALY,),
         threshold=scaled.threshold,
         pixel_threshold=scaled.threshold,
-        geometry=one_class.geometry_of(settings),
+        geometry=shape,
         tensors=model.tensors,
         own=own,
     )
     expected = _scaled(scaled.scale, distances)
-    return Work(judged, draft, expected, {"threshold_by": scaled.basis})
+    choices = {
+        "threshold_by": scaled.basis,
+        "exposure": "stretched" if shape.exposure else "as-is",
+    }
+    return Work(judged, draft, expected, choices)
 
 
 def _unseen_distances(

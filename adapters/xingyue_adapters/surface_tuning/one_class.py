@@ -18,9 +18,11 @@ from sklearn.covariance import ledoit_wolf
 from sklearn.linear_model import LogisticRegression
 
 from xingyue_adapters.datasets import ImageSample
+from xingyue_adapters.hyperparameters import AUTO
 from xingyue_adapters.metrics import cheapest_threshold
 from xingyue_adapters.surface_tuning.features import TrunkRunner
 from xingyue_adapters.surface_tuning.hyperparameters import OneClass
+from xingyue_models import images
 from xingyue_models.surface_inspection.gaussian import Gaussian
 from xingyue_models.surface_inspection.geometry import Geometry, Window
 from xingyue_models.surface_inspection.memory_bank import MemoryBank
@@ -41,6 +43,9 @@ _DEFECTS_FOR_COST = 8
 _OVERKILL_PER_COST = 0.01
 _OVERKILL_MAX = 0.2
 _GOOD_SCORE = 0.1
+_SPREAD_MAX = 2.0
+_LIGHT_SAMPLES_MAX = 64
+_LIGHT_SIDE = 256
 Patches = NDArray[np.float32]
 Check = Callable[[], None]
 
@@ -60,8 +65,26 @@ class View:
         return own.reshape(rows * columns, -1).astype(np.float32)
 
 
-def geometry_of(settings: OneClass) -> Geometry:
-    return Geometry(settings.side, settings.windows_max, exposure=False, tight=True, tiled=True)
+def geometry_of(good: Sequence[ImageSample], settings: OneClass, check: Check) -> Geometry:
+    """Grey levels are stretched where asked for, or where the good parts are lit differently: then
+    a dim one is no anomaly. Where they are lit alike, their contrast tells good from bad."""
+    stretch = settings.exposure == "stretched"
+    if settings.exposure == AUTO:
+        stretch = contrast_spread(good, check) > _SPREAD_MAX
+    return Geometry(settings.side, settings.windows_max, exposure=stretch, tight=True, tiled=True)
+
+
+def contrast_spread(samples: Sequence[ImageSample], check: Check) -> float:
+    """How many times the range of grey levels (1 % .. 99 %) of the most contrasted photos is that
+    of the least; a tenth of the photos at either end left out."""
+    ranges = []
+    for sample in samples[:: math.ceil(len(samples) / _LIGHT_SAMPLES_MAX)]:
+        check()
+        rgb = images.decode(sample.path.read_bytes(), target_side=_LIGHT_SIDE).rgb
+        low, high = np.percentile(rgb[::2, ::2], (1, 99))
+        ranges.append(max(float(high - low), 1.0))
+    low, high = np.percentile(ranges, (10, 90))
+    return float(high / low)
 
 
 def grid_of(settings: OneClass) -> PatchGrid:
@@ -72,9 +95,14 @@ def grid_of(settings: OneClass) -> PatchGrid:
 
 
 def patch_views(
-    runner: TrunkRunner, samples: Sequence[ImageSample], settings: OneClass, *, views: int
+    runner: TrunkRunner,
+    samples: Sequence[ImageSample],
+    settings: OneClass,
+    geometry: Geometry,
+    *,
+    views: int,
 ) -> list[View]:
-    grid, geometry = grid_of(settings), geometry_of(settings)
+    grid = grid_of(settings)
     return [
         View(
             seen.sample,
