@@ -48,7 +48,8 @@ Outcome = Answer | Lost
 class Retries:
     """Waits grow from ``first_s`` twofold up to ``longest_s``, each times a number drawn from
     [0.5, 1], so that many callers don't come back at once. ``Retry-After`` is waited out, never
-    shortened. A wait that would go beyond the call's time is not begun."""
+    shortened. A wait that would go beyond the call's time is not begun. A try of our own that runs
+    still is waited for as long as the call has time, however many tries that takes."""
 
     tries_max: int = 6
     first_s: float = 0.2
@@ -57,7 +58,8 @@ class Retries:
     def wait_s(self, request: Request, outcome: Outcome, number: int, drawn: float) -> float | None:
         """Seconds until the next try; None for no more. ``number``: of the tries until now;
         ``drawn``: from [0, 1]."""
-        if number >= self.tries_max or not _again(request, outcome, number):
+        running = number > 1 and _runs_still(outcome)
+        if not running and (number >= self.tries_max or not _again(request, outcome)):
             return None
         grown_s: float = self.first_s * 2 ** (number - 1)
         backoff_s = min(grown_s, self.longest_s) * (0.5 + drawn / 2)
@@ -66,15 +68,21 @@ class Retries:
         return backoff_s
 
 
-def _again(request: Request, outcome: Outcome, number: int) -> bool:
+def _runs_still(outcome: Outcome) -> bool:
+    """An earlier try of our own is under way: its answer comes under the same key."""
+    return (
+        isinstance(outcome, Answer)
+        and outcome.status == 409
+        and outcome.error().code == _IN_PROGRESS
+    )
+
+
+def _again(request: Request, outcome: Outcome) -> bool:
     repeatable = request.safety is not Safety.ONCE
     if isinstance(outcome, Lost):
         return repeatable or not outcome.sent
     if outcome.status in _NOT_BEGUN:
         return True
-    if outcome.status == 409 and number > 1:
-        # Our own earlier try is running still: its answer comes under the same key.
-        return outcome.error().code == _IN_PROGRESS
     return outcome.status in _BEGUN_MAYBE and repeatable
 
 

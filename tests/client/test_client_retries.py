@@ -51,6 +51,7 @@ def test_a_try_in_progress_is_our_own_only_after_one_of_ours():
     running = answer(409, "idempotency_in_progress")
     assert Retries().wait_s(PAID, running, 1, 1.0) is None
     assert Retries().wait_s(PAID, running, 2, 1.0) == 0.4
+    assert Retries(tries_max=3).wait_s(PAID, running, 12, 1.0) == 8.0
 
 
 @pytest.mark.parametrize(
