@@ -1,4 +1,4 @@
-"""Hyper-parameters of any recipe: frozen dataclasses, bounded, refused by name where they do not fit.
+"""Hyper-parameters of any recipe: frozen, bounded, and refused by name where they do not fit.
 
 Bounds live beside the default, in the field's metadata; ``read`` is the only way in.
 """

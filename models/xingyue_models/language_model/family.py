@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
+from pathlib import Path
 
 from xingyue.contract import RuntimeSpec, WeightResolver
 from xingyue.errors import InvalidRequest
+from xingyue_models.language_model.adapter import FAMILY
 from xingyue_models.language_model.llama import LlamaServer
 from xingyue_models.language_model.options import SpeakerOptions
 from xingyue_models.language_model.requests import ANSWER, CHAT, JUDGE
 from xingyue_models.language_model.trunk import SpeakerTrunk
 
-FAMILY = "language-model"
 _DEVICE = re.compile(r"^(?:cpu|cuda(?::\d+)?)$")
 
 
 class LanguageModel:
-    """Weight ``trunk``: a GGUF file with a chat template. Options: see ``SpeakerOptions``.
+    """Weight ``trunk``: a GGUF file with a chat template. Options: see ``SpeakerOptions``. Heads:
+    LoRA adapters (``adapter``), for ``chat``.
 
     ``dtype`` is the file's own (``gguf``).
     """
@@ -37,5 +40,9 @@ class LanguageModel:
                 param="dtype",
             )
         options = SpeakerOptions.parse(runtime)
-        llama = LlamaServer(weights("trunk"), options, runtime.threads, runtime.device)
-        return SpeakerTrunk(llama, options)
+        path = weights("trunk")
+
+        def start(adapters: Sequence[Path]) -> LlamaServer:
+            return LlamaServer(path, options, runtime.threads, runtime.device, adapters)
+
+        return SpeakerTrunk(path, options, start)

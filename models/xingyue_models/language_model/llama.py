@@ -2,7 +2,8 @@
 
 Its server engine does continuous batching over slots and keeps prompt prefixes. It insists on a
 listening socket; it gets one in a folder that only this user can enter, under a random key, so no
-port is open. Calls go to it directly, never over that socket.
+port is open. Calls go to it directly, never over that socket; only what the binding leaves out
+does: the words of a prompt and its tokens, for fine-tuning.
 """
 
 from __future__ import annotations
@@ -12,12 +13,14 @@ import secrets
 import shutil
 import tempfile
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from queue import SimpleQueue
 from typing import Any
 
+import httpx
 import xllamacpp
 
 from xingyue.errors import Internal, InvalidRequest
@@ -50,26 +53,42 @@ class Step:
 class LlamaServer:
     """Safe to call from several threads; ``slots`` calls are worked on at once, others wait."""
 
-    def __init__(self, model: Path, options: SpeakerOptions, threads: int, device: str) -> None:
+    def __init__(
+        self,
+        model: Path,
+        options: SpeakerOptions,
+        threads: int,
+        device: str,
+        adapters: Sequence[Path] = (),
+    ) -> None:
+        """``adapters``: GGUF files. None of them is applied but where a call's ``lora`` says so,
+        and then every call must have one: see ``adapter_pool``."""
         self._context_tokens = options.context_tokens
         self._folder = Path(tempfile.mkdtemp(prefix="xingyue-llama-"))
         self._workers: set[threading.Thread] = set()
         self._closing = threading.Event()
         params = xllamacpp.CommonParams()
         params.model.path = str(model)
-        params.n_ctx = options.context_tokens * options.slots
-        params.n_parallel = options.slots
+        slots = options.adapter_slots if adapters else options.slots
+        params.n_ctx = options.context_tokens * slots
+        params.n_parallel = slots
         params.n_batch = params.n_ubatch = _BATCH_TOKENS
         params.cpuparams.n_threads = params.cpuparams_batch.n_threads = threads
         # Waiting threads sleep at once: spinning would take the cores from other trunks.
         params.cpuparams.poll = params.cpuparams_batch.poll = 0
         params.n_gpu_layers = 0 if device == "cpu" else -1
         params.main_gpu = int(device.partition(":")[2] or 0)
-        params.cache_ram_mib = options.cache_mib
+        # Cached prompts are not told apart by their adapter (llama.cpp issue 26207): with adapters
+        # there is no cache beyond a slot's own, which is dropped when the slot's adapter changes.
+        params.cache_ram_mib = 0 if adapters else options.cache_mib
+        params.cache_idle_slots = not adapters
+        params.lora_adapters = [xllamacpp.CommonAdapterLoraInfo(str(p), 1.0) for p in adapters]
+        params.lora_init_without_apply = True
         params.fit_params = False
         params.verbosity = -1
-        params.hostnames = [str(self._folder / "engine.sock")]
-        params.api_keys = [secrets.token_hex(32)]
+        self._socket, self._key = str(self._folder / "engine.sock"), secrets.token_hex(32)
+        params.hostnames = [self._socket]
+        params.api_keys = [self._key]
         try:
             self._server: Any = xllamacpp.Server(params)
         except Exception as error:
@@ -123,14 +142,50 @@ class LlamaServer:
         self._check(answer)
         return int(answer["usage"]["prompt_tokens"])
 
+    def prompt(self, messages: Sequence[Mapping[str, str]]) -> str:
+        """What the model reads for a chat, by the template in its file, up to where it answers."""
+        return str(self._ask("/apply-template", {"messages": list(messages)})["prompt"])
+
+    def tokens(self, text: str) -> list[int]:
+        """Marks of turns count as such: never pass a caller's text without ``requests.plain``."""
+        body = {"content": text, "add_special": False, "parse_special": True}
+        return list(self._ask("/tokenize", body)["tokens"])
+
+    def next_logprobs(
+        self, tokens: Sequence[int], choice: Mapping[str, Any], count: int
+    ) -> dict[int, float]:
+        """Log-probability of the ``count`` likeliest next tokens. ``choice``: of a ``Voice``, empty
+        without adapters."""
+        body = {"prompt": list(tokens), "max_tokens": 1, "logprobs": count, "temperature": 0.0}
+        answer = self._server.handle_completions({**body, **choice})
+        self._check(answer)
+        (first,) = answer["choices"][0]["logprobs"]["content"]
+        return {found["id"]: found["logprob"] for found in first["top_logprobs"]}
+
     def close(self) -> None:
         """Stops streams under way, then frees the model. Idempotent."""
         atexit.unregister(self.close)
         self._closing.set()
         for worker in self._workers:
             worker.join()
+        if "_http" in vars(self):
+            self._http.close()
         self._server = None
         shutil.rmtree(self._folder, ignore_errors=True)
+
+    def _ask(self, path: str, body: Mapping[str, Any]) -> Any:
+        answer = self._http.post(path, json=dict(body)).json()
+        self._check(answer)
+        return answer
+
+    @cached_property
+    def _http(self) -> httpx.Client:
+        return httpx.Client(
+            transport=httpx.HTTPTransport(uds=self._socket, verify=False),
+            base_url="http://engine",
+            headers={"Authorization": f"Bearer {self._key}"},
+            timeout=60,
+        )
 
     def _work(self, asked: dict[str, Any], on_event: Any, events: SimpleQueue[Any]) -> None:
         try:

@@ -9,7 +9,13 @@ from typing import Any
 from xingyue.contract import RuntimeSpec
 from xingyue.errors import InvalidRequest
 
-_BOUNDS = {"context_tokens": (512, 131_072), "slots": (1, 64), "cache_mib": (0, 65_536)}
+_BOUNDS = {
+    "context_tokens": (512, 131_072),
+    "slots": (1, 64),
+    "cache_mib": (0, 65_536),
+    "adapters_max": (1, 256),
+    "adapter_slots": (1, 64),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,12 +23,16 @@ class SpeakerOptions:
     """``context_tokens``: prompt and completion of one call. ``slots``: calls worked on at once.
 
     ``cache_mib``: memory for the states of earlier prompts; a call that begins like one of them
-    reads only what is new. ``system_prompt``: by ``zh`` and ``en``, where the caller gives none.
+    reads only what is new. ``adapters_max``: variants kept at hand at once; ``adapter_slots``:
+    calls of variants worked on at once, beside ``slots``. ``system_prompt``: by ``zh`` and ``en``,
+    where the caller gives none.
     """
 
     context_tokens: int = 4096
     slots: int = 4
     cache_mib: int = 64
+    adapters_max: int = 16
+    adapter_slots: int = 2
     system_prompt: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod

@@ -1,12 +1,20 @@
-"""The trunk of a language model: chat and grounded answers, whole or streamed."""
+"""The trunk of a language model: chat and grounded answers, whole or streamed, by the model as it
+is or by a variant's adapter."""
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from functools import cached_property
+from pathlib import Path
+from typing import Any
 
 from xingyue.contract import Chunk, Head, HeadFiles, Outcome, WorkItem, WorkResult
 from xingyue.errors import Internal, InvalidRequest, XingyueError
+from xingyue_models.language_model.adapter import Adapter, read_adapter
+from xingyue_models.language_model.adapter_pool import AdapterPool, Start, Voice
 from xingyue_models.language_model.answer import (
     TOKENS_DEFAULT,
     Plan,
@@ -15,7 +23,7 @@ from xingyue_models.language_model.answer import (
     supporting,
 )
 from xingyue_models.language_model.answerability import default_answerability
-from xingyue_models.language_model.llama import LlamaServer
+from xingyue_models.language_model.gguf_header import GgufHeader, read_header
 from xingyue_models.language_model.options import SpeakerOptions
 from xingyue_models.language_model.prompts import NOT_FOUND, span_messages
 from xingyue_models.language_model.requests import (
@@ -28,31 +36,71 @@ from xingyue_models.language_model.requests import (
 
 
 class SpeakerTrunk:
-    """Has no heads. Safe to call from several threads."""
+    """Safe to call from several threads. Heads are adapters; they chat, and leave answers from
+    documents to the model as it is."""
 
-    def __init__(self, llama: LlamaServer, options: SpeakerOptions) -> None:
-        self._llama = llama
+    def __init__(self, path: Path, options: SpeakerOptions, start: Start) -> None:
+        """``path``: the model's file. ``start``: adapter files -> an engine of that model."""
+        self._path = path
+        self._llama = start(())
         self._options = options
+        self._adapters = AdapterPool(start, options.adapters_max)
         self._pool = ThreadPoolExecutor(options.slots, thread_name_prefix="speaker")
         self._refusal_tokens = {
             language: self._warm_up(language, text) for language, text in NOT_FOUND.items()
         }
 
-    def load_head(self, files: HeadFiles) -> Head:
-        raise InvalidRequest("a language model takes no heads", param="head")
+    def load_head(self, files: HeadFiles) -> Adapter:
+        """``InvalidRequest`` or ``IntegrityError`` if it is no adapter of this very model."""
+        header, sha256 = self._identity
+        return read_adapter(files, header, sha256)
 
     def infer(self, items: Sequence[WorkItem], heads: Sequence[Head | None]) -> list[Outcome]:
         """Items of a batch are worked on at once, as far as there are slots."""
         if len(items) == 1:
-            return [self._outcome(items[0])]
-        return list(self._pool.map(self._outcome, items))
+            return [self._outcome(items[0], heads[0])]
+        return list(self._pool.map(self._outcome, items, heads))
 
     def generate(self, item: WorkItem, head: Head | None) -> Iterator[Chunk]:
         if item.op == ANSWER:
+            _check_headless(item, head)
             yield from self._stream_answer(item)
             return
+        body = self.chat_body(item)
+        with self.voice(head) as voice:
+            yield from self._stream_chat(voice, body)
+
+    @contextmanager
+    def voice(self, head: Head | None) -> Iterator[Voice]:
+        """The engine that answers for ``head``, for as long as it is used."""
+        if head is None:
+            yield Voice(self._llama, {})
+            return
+        if not isinstance(head, Adapter):
+            raise Internal("a language model was given a head of another family")
+        with self._adapters.voice(head) as voice:
+            yield voice
+
+    def chat_body(self, item: WorkItem) -> dict[str, Any]:
+        """What the engine is asked for a chat: the messages are those that the model reads."""
+        if item.op != CHAT:
+            raise InvalidRequest(
+                f"a language model answers {CHAT}, {ANSWER} and {JUDGE}, not {item.op!r}",
+                param="op",
+            )
+        return ChatRequest.parse(
+            item.params, self._options.system_prompt, self._options.context_tokens
+        ).body
+
+    @cached_property
+    def _identity(self) -> tuple[GgufHeader, str]:
+        # Only with the first adapter: it reads the whole file.
+        with self._path.open("rb") as file:
+            return read_header(self._path), hashlib.file_digest(file, "sha256").hexdigest()
+
+    def _stream_chat(self, voice: Voice, body: dict[str, Any]) -> Iterator[Chunk]:
         said = ""
-        for step in self._llama.stream(self._chat(item).body):
+        for step in voice.llama.stream({**body, **voice.choice}):
             said += step.text
             units = step.prompt_tokens + step.completion_tokens
             final = None
@@ -68,10 +116,12 @@ class SpeakerTrunk:
 
     def close(self) -> None:
         self._pool.shutdown()
+        self._adapters.close()
         self._llama.close()
 
-    def _outcome(self, item: WorkItem) -> Outcome:
+    def _outcome(self, item: WorkItem, head: Head | None) -> Outcome:
         try:
+            _check_headless(item, head)
             if item.op == JUDGE:
                 request = self._answer_request(item)
                 judge = default_answerability()
@@ -80,7 +130,9 @@ class SpeakerTrunk:
                 # One code path for both: what is streamed is what is answered whole.
                 *_, last = self._stream_answer(item)
                 return last.final or Internal("the answer broke off")
-            done = self._llama.complete(self._chat(item).body)
+            body = self.chat_body(item)
+            with self.voice(head) as voice:
+                done = voice.llama.complete({**body, **voice.choice})
         except XingyueError as error:
             return error
         value = {
@@ -90,16 +142,6 @@ class SpeakerTrunk:
             "completion_tokens": done.completion_tokens,
         }
         return WorkResult(value, done.prompt_tokens + done.completion_tokens)
-
-    def _chat(self, item: WorkItem) -> ChatRequest:
-        if item.op != CHAT:
-            raise InvalidRequest(
-                f"a language model answers {CHAT}, {ANSWER} and {JUDGE}, not {item.op!r}",
-                param="op",
-            )
-        return ChatRequest.parse(
-            item.params, self._options.system_prompt, self._options.context_tokens
-        )
 
     def _answer_request(self, item: WorkItem) -> AnswerRequest:
         return AnswerRequest.parse(item.params, TOKENS_DEFAULT, self._options.context_tokens)
@@ -146,3 +188,10 @@ class SpeakerTrunk:
         """Reads the fixed part of the prompts into the cache; gives the tokens of ``text``."""
         self._llama.complete({"messages": span_messages(language, text, text), "max_tokens": 1})
         return self._llama.count_tokens(text)
+
+
+def _check_headless(item: WorkItem, head: Head | None) -> None:
+    if head is not None and item.op in (ANSWER, JUDGE):
+        raise InvalidRequest(
+            f"a variant of a language model answers {CHAT}, not {item.op!r}", param="model"
+        )

@@ -36,7 +36,7 @@ log = logging.getLogger(__name__)
 
 MANIFEST = "manifest.json"
 TAMPERED = "artefact_tampered"
-SUFFIXES = frozenset({".safetensors", ".onnx", ".json", ".txt"})
+SUFFIXES = frozenset({".safetensors", ".gguf", ".onnx", ".json", ".txt"})
 MANIFEST_MAX_BYTES = 4 << 20
 _NAME = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$")
 _DIGEST = re.compile(r"^[0-9a-f]{64}$")

@@ -45,13 +45,18 @@ def passage() -> Passage:
 
 
 @pytest.fixture(scope="session")
-def speaker() -> Iterator[SpeakerTrunk]:
+def speaker_file() -> Path:
     home = Path(os.environ.get("XINGYUE_HOME", ROOT / ".xingyue"))
     spec = yaml.safe_load((ROOT / "catalog.yaml").read_text())["weights"]["qwen2.5-coder-0.5b"]
     path = home / "weights" / spec["sha256"] / spec["file"]
     if not path.is_file():
         pytest.skip("the weights are not there: make weights")
+    return path
+
+
+@pytest.fixture(scope="session")
+def speaker(speaker_file: Path) -> Iterator[SpeakerTrunk]:
     options = {"context_tokens": 1024, "slots": 2, "cache_mib": 16}
-    trunk = LanguageModel().load_trunk(lambda _: path, RuntimeSpec(options=options))
+    trunk = LanguageModel().load_trunk(lambda _: speaker_file, RuntimeSpec(options=options))
     yield trunk
     trunk.close()
