@@ -4,8 +4,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: up down status weights test check lint docs eval bench bench-peers bench-variants clean \
-	postgres simulate
+.PHONY: up down status weights test check lint docs eval bench bench-peers bench-variants bench-meter \
+	clean postgres simulate
 
 up: $(STAMP)
 	$(BIN)/xingyue up
@@ -56,6 +56,14 @@ bench-peers: $(STAMP)
 bench-variants: $(STAMP) weights
 	PYTHONPATH=benchmarks $(BIN)/python -m xingyue_benchmarks.variants engine \
 	  --seconds $(SECONDS) --rounds $(ROUNDS)
+
+# What the meter costs: durable events a second on both databases, a call with it and without, in
+# some 4 minutes: make bench-meter METER_SECONDS=2 METER_ROUNDS=3
+METER_SECONDS ?= 2
+METER_ROUNDS ?= 3
+bench-meter: $(STAMP) postgres weights
+	PYTHONPATH=benchmarks $(BIN)/python -m xingyue_benchmarks.meter \
+	  --seconds $(METER_SECONDS) --rounds $(METER_ROUNDS)
 
 # The meter under thousands of seeds; one that breaks the promise is printed: SEEDS=5000 FROM=1
 SEEDS ?= 5000

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import Row, bindparam, delete, or_, select, update
+from sqlalchemy import Row, String, bindparam, delete, or_, select, update
 
 from xingyue.ledger.idempotency import RETENTION_S, PackedResponse, unpack
 from xingyue.ledger.journal import Journal
@@ -20,15 +20,18 @@ from xingyue.ledger.rules import (
 )
 from xingyue.ledger.tables import idempotency, sessions
 from xingyue.storage.database import insert_ignore
+from xingyue.storage.trips import Query
 
 if TYPE_CHECKING:
     from xingyue.ledger.sessions import Session
 
 _PURGE_MAX_ROWS = 1000
 
-_ALIVE = select(idempotency.c.claim).where(
-    idempotency.c.claim.in_(bindparam("tokens", expanding=True)),
-    idempotency.c.state == ClaimState.RUNNING,
+_ALIVE = Query(
+    lambda among: select(idempotency.c.claim).where(
+        among(idempotency.c.claim, "tokens"),
+        idempotency.c.state == bindparam("state", type_=String),
+    )
 )
 _FINISH = (
     update(idempotency)
@@ -122,14 +125,15 @@ def alive(journal: Journal, tokens: Iterable[str]) -> set[str]:
     wanted = set(tokens)
     if not wanted:
         return set()
-    return set(journal.connection.scalars(_ALIVE, {"tokens": list(wanted)}))
+    parameters = {"tokens": sorted(wanted), "state": ClaimState.RUNNING.value}
+    return {token for (token,) in journal.rows(_ALIVE, parameters)}
 
 
 def finish(journal: Journal, finished: Sequence[tuple[str, str, PackedResponse | None]]) -> None:
     """Store the answers: (token, event id, answer) each."""
     if not finished:
         return
-    journal.connection.execute(
+    journal.later(
         _FINISH,
         [
             {

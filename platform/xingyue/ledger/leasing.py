@@ -7,13 +7,13 @@ balance. Posting consumes it; the rest is given back, or reclaimed if the gatewa
 from __future__ import annotations
 
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import Row, bindparam, func, insert, select, update
+from sqlalchemy import Row, String, bindparam, func, insert, select, update
 
 from xingyue.ledger import accounts, sessions
-from xingyue.ledger.journal import Journal
+from xingyue.ledger.journal import Journal, Read
 from xingyue.ledger.operations import (
     GiveBack,
     GivenBack,
@@ -25,11 +25,14 @@ from xingyue.ledger.operations import (
 from xingyue.ledger.rules import LeaseState, lease_grant_micros
 from xingyue.ledger.sessions import Session
 from xingyue.ledger.tables import leases
+from xingyue.storage.trips import Query
 
-_ROOMS = select(leases.c.id, leases.c.amount_micros, leases.c.consumed_micros).where(
-    leases.c.id.in_(bindparam("ids", expanding=True)),
-    leases.c.session_id == bindparam("session"),
-    leases.c.state == LeaseState.ACTIVE,
+_ROOMS = Query(
+    lambda among: select(leases.c.id, leases.c.amount_micros, leases.c.consumed_micros).where(
+        among(leases.c.id, "ids"),
+        leases.c.session_id == bindparam("session", type_=String),
+        leases.c.state == bindparam("state", type_=String),
+    )
 )
 _CONSUME = (
     update(leases)
@@ -135,18 +138,27 @@ def _give_back(journal: Journal, operation: GiveBack) -> GivenBack:
     return GivenBack(amount, closed)
 
 
-def load_rooms(journal: Journal, session: Session, lease_ids: set[str]) -> dict[str, int]:
+def rooms_read(session_id: str, lease_ids: Iterable[str]) -> Read:
+    """What ``load_rooms`` asks for."""
+    return _ROOMS, {
+        "ids": sorted(lease_ids),
+        "session": session_id,
+        "state": LeaseState.ACTIVE.value,
+    }
+
+
+def load_rooms(journal: Journal, session_id: str, lease_ids: set[str]) -> dict[str, int]:
     """Amount minus consumed of the session's own active leases among ``lease_ids``."""
     if not lease_ids:
         return {}
-    rows = journal.connection.execute(_ROOMS, {"ids": list(lease_ids), "session": session.id})
-    return {row.id: row.amount_micros - row.consumed_micros for row in rows}
+    rows = journal.rows(*rooms_read(session_id, lease_ids))
+    return {lease_id: amount - consumed for lease_id, amount, consumed in rows}
 
 
 def consume(journal: Journal, spent_micros: Mapping[str, int]) -> None:
     """Add to what each lease has consumed."""
     if spent_micros:
-        journal.connection.execute(
+        journal.later(
             _CONSUME,
-            [{"lease": lease, "spent": spent} for lease, spent in spent_micros.items()],
+            [{"lease": lease, "spent": spent} for lease, spent in sorted(spent_micros.items())],
         )

@@ -17,7 +17,7 @@ from xingyue.ledger import accounts, claims, counters, holds, leasing, securing
 from xingyue.ledger.demand import HoldTerms
 from xingyue.ledger.events import UsageEvent, new_event_id
 from xingyue.ledger.idempotency import PackedResponse
-from xingyue.ledger.journal import Journal
+from xingyue.ledger.journal import Journal, Read
 from xingyue.ledger.operations import Post, Posted, Reverse
 from xingyue.ledger.rules import (
     HoldState,
@@ -29,6 +29,7 @@ from xingyue.ledger.rules import (
     plan_posting,
 )
 from xingyue.ledger.tables import transfers, usage_events
+from xingyue.storage.trips import Query
 from xingyue.vouchers import rows as voucher_rows
 
 if TYPE_CHECKING:
@@ -38,7 +39,34 @@ REVERSAL = "reversal"
 PLAN_FEE = "plan"
 """Kind of the usage event of a month's fee."""
 
+_IDENTITY = ("tenant_id", "key_id", "model", "version", "units", "cost_micros", "request_id")
+"""By which two events of one id are one."""
+_COST = _IDENTITY.index("cost_micros")
+
 _EVENTS = select(usage_events).where(usage_events.c.id.in_(bindparam("ids", expanding=True)))
+_KNOWN = Query(
+    lambda among: select(usage_events.c.id, *(usage_events.c[name] for name in _IDENTITY)).where(
+        among(usage_events.c.id, "ids")
+    )
+)
+
+
+def reads(posts: Sequence[Post], session_id: str) -> list[Read]:
+    """What ``post_all`` will ask the journal for, unless a hold or a key comes into it."""
+    leases = {post.lease_id for post in posts if post.lease_id}
+    known: list[Read] = [_known_read(posts)]
+    return [*known, leasing.rooms_read(session_id, leases)] if leases else known
+
+
+def accounts_of(posts: Sequence[Post]) -> set[str]:
+    """Whose balances it will change, where leases pay."""
+    tenants = {post.event.tenant_id for post in posts}
+    earners = {share.account for post in posts for share in post.event.shares}
+    return {*(accounts.held(tenant) for tenant in tenants), *earners, accounts.PLATFORM_REVENUE}
+
+
+def _known_read(posts: Sequence[Post]) -> Read:
+    return _KNOWN, {"ids": sorted({post.event.id for post in posts})}
 
 
 class _View:
@@ -46,21 +74,23 @@ class _View:
 
     def __init__(self, journal: Journal, session: Session, posts: Sequence[Post]) -> None:
         self._journal = journal
-        self.events = _load_events(journal, (post.event.id for post in posts))
+        self._known = {
+            event_id: tuple(rest) for event_id, *rest in journal.rows(*_known_read(posts))
+        }
         self._claims = claims.alive(journal, (post.claim for post in posts if post.claim))
         self.holds = holds.load(journal, (post.hold_id for post in posts if post.hold_id))
         self._hold_states = {name: HoldState(row.state) for name, row in self.holds.items()}
         self._rooms = leasing.load_rooms(
-            journal, session, {post.lease_id for post in posts if post.lease_id}
+            journal, session.id, {post.lease_id for post in posts if post.lease_id}
         )
         self.consumed: defaultdict[str, int] = defaultdict(int)
 
     def facts(self, post: Post) -> PostFacts:
-        known = self.events.get(post.event.id)
+        known = self._known.get(post.event.id)
         room = self._rooms.get(post.lease_id) if post.lease_id else None
         return PostFacts(
-            known_cost_micros=None if known is None else known.cost_micros,
-            known_is_same=known is not None and _same(known, post.event),
+            known_cost_micros=None if known is None else known[_COST],
+            known_is_same=known is not None and known == _identity(post.event),
             claim_alive=post.claim is None or post.claim in self._claims,
             hold=self._hold_states.get(post.hold_id) if post.hold_id else None,
             lease_room_micros=room,
@@ -74,7 +104,7 @@ class _View:
         )
 
     def apply(self, post: Post, plan: PostPlan) -> None:
-        self.events[post.event.id] = post.event
+        self._known[post.event.id] = _identity(post.event)
         if post.claim is not None:
             self._claims.discard(post.claim)
         if plan.source is Source.HOLD and post.hold_id is not None:
@@ -220,6 +250,5 @@ def _load_events(journal: Journal, event_ids: Iterable[str]) -> dict[str, Any]:
     return {row.id: row for row in rows}
 
 
-def _same(known: Row[Any] | UsageEvent, event: UsageEvent) -> bool:
-    fields = ("tenant_id", "key_id", "model", "version", "units", "cost_micros", "request_id")
-    return all(getattr(known, name) == getattr(event, name) for name in fields)
+def _identity(event: UsageEvent) -> tuple[Any, ...]:
+    return tuple(getattr(event, name) for name in _IDENTITY)

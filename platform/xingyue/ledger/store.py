@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Connection, Engine, bindparam, func, select, update
@@ -112,18 +113,19 @@ class LedgerStore:
             return outcomes
 
     def _run(self, connection: Connection, batch: Batch) -> list[Any]:
-        journal = Journal(connection, self._clock.now(), batch.session_id)
+        journal = _journal(connection, self._clock.now(), batch)
         session = session_rules.load(journal, batch.session_id)
         outcomes: list[Any] = [None] * len(batch.operations)
         for kind, handler in _PHASES:
             chosen = [i for i, item in enumerate(batch.operations) if type(item) is kind]
             if not chosen:
                 continue
+            journal.end_phase()
             results = handler(journal, session, [batch.operations[i] for i in chosen])
             for i, result in zip(chosen, results, strict=True):
                 outcomes[i] = result
+        journal.later(_SET_LAST_BATCH, [{"session": batch.session_id, "number": batch.number}])
         journal.flush()
-        connection.execute(_SET_LAST_BATCH, {"session": batch.session_id, "number": batch.number})
         return outcomes
 
     def _commit(self, connection: Connection) -> None:
@@ -222,3 +224,18 @@ class LedgerStore:
         with begin_write(self._engine) as connection:
             journal = Journal(connection, self._clock.now())
             return claims.purge(journal, journal.now)
+
+
+def _journal(connection: Connection, now: datetime, batch: Batch) -> Journal:
+    """With what the group's postings will look at, unless what comes before them might change it:
+    a heartbeat lets holds expire, and what they had left goes back into leases."""
+    posts = [item for item in batch.operations if isinstance(item, Post)]
+    if not posts or any(isinstance(item, OpenSession | Heartbeat) for item in batch.operations):
+        return Journal(connection, now, batch.session_id)
+    return Journal(
+        connection,
+        now,
+        batch.session_id,
+        ahead=posting.reads(posts, batch.session_id),
+        accounts_ahead=posting.accounts_of(posts),
+    )

@@ -25,7 +25,7 @@ from sqlalchemy.exc import ArgumentError, OperationalError
 from sqlalchemy.types import TypeDecorator
 
 from xingyue.errors import InvalidRequest
-from xingyue.storage import turns
+from xingyue.storage import pings, turns
 from xingyue.storage.witness import testify
 
 metadata = MetaData(
@@ -158,7 +158,7 @@ def _open_postgresql(url: URL, pool: dict[str, Any], busy_timeout_s: float) -> E
         url = url.set(drivername="postgresql+psycopg")
     timeout_ms = int(busy_timeout_s * 1000)
     options = f"-c lock_timeout={timeout_ms} -c timezone=UTC -c synchronous_commit=on"
-    return _create_engine(
+    engine = _create_engine(
         url,
         connect_args={
             "connect_timeout": max(2, int(busy_timeout_s)),
@@ -169,10 +169,10 @@ def _open_postgresql(url: URL, pool: dict[str, Any], busy_timeout_s: float) -> E
             "keepalives_interval": 2,
             "keepalives_count": 3,
         },
-        # A pooled connection may have died with the server's last restart.
-        pool_pre_ping=True,
         **pool,
     )
+    pings.ask_the_idle(engine)
+    return engine
 
 
 @contextmanager
