@@ -12,6 +12,7 @@ from pathlib import Path
 from xingyue.errors import Internal, XingyueError
 from xingyue_benchmarks import bodies, processes
 from xingyue_benchmarks.catalogue import ROOT, write_catalogue
+from xingyue_benchmarks.kill import killed_under_load
 from xingyue_benchmarks.peer_process import raw_spec
 from xingyue_benchmarks.raw_model import RawModel
 from xingyue_benchmarks.scenario import Scenario
@@ -94,10 +95,15 @@ def _gateway(
         answered = int(taken.statuses.get("200", 0))
         recorded = _settled(kind.recorded, running.folder) - before
         pids = processes.descendants(running.pid)
+        killed = killed_under_load(running, kind.recorded, seconds=seconds, connections=connections)
     say(
         f"{kind.name} {kind.version()}: {recorded} of {answered} answers recorded, "
         f"{taken.throughput_rps:.1f}/s p50 {taken.p50_ms:.1f} ms at {connections} connections, "
         f"answers {dict(taken.statuses)}, {len(pids)} processes, stopped"
+    )
+    say(
+        f"{kind.name}: killed under load it had answered {killed.answered} calls and recorded "
+        f"{killed.recorded}"
     )
     if recorded != answered:
         raise Internal(f"its meter has {recorded} calls and it answered {answered}")
