@@ -12,8 +12,9 @@ from xingyue.errors import InvalidRequest
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """Of one metric: its value on the entry's own trunk and on the other."""
+    """Of one metric of one table: its value on the entry's own trunk and on the other."""
 
+    table: str
     metric: str
     own: float
     other: float
@@ -35,7 +36,7 @@ class Gate:
         """``InvalidRequest`` where there is nothing to compare."""
         theirs = {(t.title, name): value for t in other for name, value in t.metrics.items()}
         found = tuple(
-            Difference(name, value, theirs[table.title, name])
+            Difference(table.title, name, value, theirs[table.title, name])
             for table in own
             for name, value in table.metrics.items()
             if (table.title, name) in theirs
@@ -54,20 +55,23 @@ class Gate:
         return {
             "passed": self.passed,
             "tolerance": self.tolerance,
-            "metrics": {d.metric: {"own": d.own, "other": d.other} for d in self.differences},
+            "metrics": [
+                {"table": d.table, "metric": d.metric, "own": d.own, "other": d.other}
+                for d in self.differences
+            ],
         }
 
     def table(self, trunk: str) -> EvalTable:
         """For printing; the largest difference decides."""
         worst = max(self.differences, key=lambda each: each.size)
         rows = tuple(
-            (d.metric, f"{d.own:.4f}", f"{d.other:.4f}", f"{d.other - d.own:+.4f}")
+            (d.table, d.metric, f"{d.own:.4f}", f"{d.other:.4f}", f"{d.other - d.own:+.4f}")
             for d in self.differences
         )
         verdict = "passed" if self.passed else "FAILED"
         return EvalTable(
             f"own trunk against {trunk}",
-            ("metric", "own trunk", trunk, "difference"),
+            ("on", "metric", "own trunk", trunk, "difference"),
             rows,
             {"largest_difference": worst.size},
             f"gate {verdict}: at most {self.tolerance:g} allowed, {worst.metric} differs by "
