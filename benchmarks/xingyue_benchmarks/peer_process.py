@@ -73,7 +73,7 @@ def raw_spec(scenario: Scenario, catalog: Catalog, home: Path) -> RawSpec:
     files = HeadSource(home / "cache" / "peer-heads").resolve(ref)
     calibration = files.manifest["calibration"]
     return RawSpec(
-        trunk=str(store.ensure(catalog.trunks[entry.trunk].weights["trunk"])),
+        trunk=str(store.ensure(scenario.raw_weight or catalog.trunks[entry.trunk].weights["trunk"])),
         head=str(files.folder / "head.onnx"),
         side=scenario.raw_side,
         **{name: float(calibration[name]) for name in ("pixel_weight", "image_weight", "bias")},

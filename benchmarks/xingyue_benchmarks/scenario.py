@@ -117,6 +117,9 @@ class Scenario(_Spec):
     """The first is what shares are shares of. ``raw``: decode and ONNX by hand. ``engine``: the
     platform's own engine in a loop, no HTTP, no hop, no meter. The others: served_kinds.py."""
     raw_side: int = Field(default=224, ge=32, le=1024, description="canvas of ``raw``, pixels")
+    raw_weight: str = Field(
+        default="", description="what ``raw`` runs, by its name in the catalogue, if not the trunk"
+    )
     peer_processes: int = Field(default=2, ge=1, le=64)
     closed: tuple[int, ...] = Field(default=(1, 16, 32), min_length=1)
     open: tuple[OpenLoad, ...] = ()
