@@ -72,8 +72,9 @@ def raw_spec(scenario: Scenario, catalog: Catalog, home: Path) -> RawSpec:
     assert ref is not None, "the peer raw is for models with a head"
     files = HeadSource(home / "cache" / "peer-heads").resolve(ref)
     calibration = files.manifest["calibration"]
+    weight = scenario.raw_weight or catalog.trunks[entry.trunk].weights["trunk"]
     return RawSpec(
-        trunk=str(store.ensure(scenario.raw_weight or catalog.trunks[entry.trunk].weights["trunk"])),
+        trunk=str(store.ensure(weight)),
         head=str(files.folder / "head.onnx"),
         side=scenario.raw_side,
         **{name: float(calibration[name]) for name in ("pixel_weight", "image_weight", "bias")},
