@@ -52,10 +52,12 @@ bench: $(STAMP) weights
 bench-peers: $(STAMP)
 	PYTHONPATH=benchmarks $(BIN)/python -m xingyue_benchmarks install $(if $(PEERS),--peers $(PEERS))
 
-# A thousand variants on one trunk, in process: make bench-variants SECONDS=10 ROUNDS=4
+# A thousand variants on one trunk: in process, over HTTP with the meter on, and as whole models in
+# plain Ray Serve, into one picture: make bench-variants SECONDS=5 ROUNDS=2 PARTS=engine
+PARTS ?= engine platform multiplexed
 bench-variants: $(STAMP) weights
-	PYTHONPATH=benchmarks $(BIN)/python -m xingyue_benchmarks.variants engine \
-	  --seconds $(SECONDS) --rounds $(ROUNDS)
+	for part in $(PARTS); do PYTHONPATH=benchmarks $(BIN)/python -m xingyue_benchmarks.variants \
+	  $$part --seconds $(SECONDS) --rounds $(ROUNDS) || exit; done
 
 # What the meter costs: durable events a second on both databases, a call with it and without, in
 # some 4 minutes: make bench-meter METER_SECONDS=2 METER_ROUNDS=3

@@ -46,7 +46,7 @@ def draw(seed: int) -> DrawnHead:
         "labels": [name for name in CLASSES if name != "good"],
         "threshold": 1.0,
         "pixel_threshold": 0.5,
-        "input": {"side": SIDE, "windows_max": 1, "exposure": False},
+        "input": {"side": SIDE, "windows_max": 1, "exposure": False, "tight": True},
         "features": POOLING.to_manifest(),
         "files": {"head.safetensors": hashlib.sha256(tensors).hexdigest()},
         "recipe": {"name": "drawn for benchmarks, not fitted", "seed": seed},

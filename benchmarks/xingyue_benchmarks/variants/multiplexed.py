@@ -22,6 +22,7 @@ import ray
 from ray import serve
 from safetensors.numpy import load
 from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
 
 from xingyue.catalog.loader import load_catalog
 from xingyue.catalog.weights import WeightStore
@@ -81,10 +82,12 @@ class OneModelPerVariant:
             self._pool, WholeModel, self._trunk, head
         )
 
-    async def __call__(self, request: Request) -> dict[str, Any]:
+    async def __call__(self, request: Request) -> Response:
         model = await self.get_model(serve.get_multiplexed_model_id())
         body = await request.body()
-        return await asyncio.get_running_loop().run_in_executor(self._pool, model, body)
+        said = await asyncio.get_running_loop().run_in_executor(self._pool, model, body)
+        # A response of its own has a content-length, which the load generator reads by.
+        return JSONResponse(said)
 
 
 def run(counts: list[int], seconds: float, rounds: int, say: Say) -> dict[str, Any]:
