@@ -2,6 +2,7 @@
 
 from xingyue_adapters.datasets.groups import split_by_group
 from xingyue_adapters.datasets.masks import read_mask
+from xingyue_adapters.datasets.pairs import PairDataset, PairSample, open_pairs
 from xingyue_adapters.datasets.reading import open_images
 from xingyue_adapters.datasets.report import Needs, report_images, report_leakage
 from xingyue_adapters.datasets.samples import Box, ImageDataset, ImageSample
@@ -13,9 +14,12 @@ __all__ = [
     "ImageDataset",
     "ImageSample",
     "Needs",
+    "PairDataset",
+    "PairSample",
     "TextDataset",
     "TextSample",
     "open_images",
+    "open_pairs",
     "open_texts",
     "read_mask",
     "report_images",

@@ -3,22 +3,52 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Protocol
 
 from xingyue.contract import DatasetNote, DatasetReport
 from xingyue_adapters.datasets.drafts import counted, listed, note
-from xingyue_adapters.datasets.texts import TextDataset
+
+
+class Line(Protocol):
+    """A line that asks something and has what answers it."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def label(self) -> str: ...
+    @property
+    def group(self) -> str: ...
+    @property
+    def asked(self) -> str: ...
+    @property
+    def answer(self) -> str: ...
+
+
+class Lines(Protocol):
+    @property
+    def samples(self) -> Sequence[Line]: ...
+    @property
+    def kind(self) -> str: ...
+    @property
+    def digest(self) -> str: ...
+    @property
+    def unreadable(self) -> Mapping[str, str]: ...
 
 
 def report_texts(
-    dataset: TextDataset,
+    dataset: Lines,
     *,
     samples_min: int,
     method: str = "this training",
-    validation: TextDataset | None = None,
+    validation: Lines | None = None,
+    several_answers: bool = False,
 ) -> DatasetReport:
-    """``samples_min``: readable lines needed. Classes are the kinds of line, chat and qa."""
+    """``samples_min``: readable lines needed. Classes are the kinds of line. ``several_answers``:
+    a question may well have more than one."""
     notes = [*_broken(dataset), *_amount(dataset, samples_min, method), *_repeats(dataset)]
+    if not several_answers:
+        notes += _contradictions(dataset)
     if validation is not None:
         notes += _leakage(dataset, validation)
     order = {"error": 0, "warning": 1, "info": 2}
@@ -27,7 +57,7 @@ def report_texts(
     return DatasetReport(dataset.digest, dataset.kind, len(dataset.samples), classes, tuple(notes))
 
 
-def _broken(dataset: TextDataset) -> Iterator[DatasetNote]:
+def _broken(dataset: Lines) -> Iterator[DatasetNote]:
     if dataset.unreadable:
         words = listed([f"{name} {why}" for name, why in dataset.unreadable.items()], 3)
         total = len(dataset.unreadable) + len(dataset.samples)
@@ -41,7 +71,7 @@ def _broken(dataset: TextDataset) -> Iterator[DatasetNote]:
         )
 
 
-def _amount(dataset: TextDataset, samples_min: int, method: str) -> Iterator[DatasetNote]:
+def _amount(dataset: Lines, samples_min: int, method: str) -> Iterator[DatasetNote]:
     have = len(dataset.samples)
     if have < samples_min:
         yield note(
@@ -52,12 +82,10 @@ def _amount(dataset: TextDataset, samples_min: int, method: str) -> Iterator[Dat
         )
 
 
-def _repeats(dataset: TextDataset) -> Iterator[DatasetNote]:
-    answers: dict[str, set[str]] = defaultdict(set)
+def _repeats(dataset: Lines) -> Iterator[DatasetNote]:
     seen: set[tuple[str, str]] = set()
     repeated = []
     for sample in dataset.samples:
-        answers[sample.asked].add(sample.answer)
         if (sample.asked, sample.answer) in seen:
             repeated.append(sample.name)
         seen.add((sample.asked, sample.answer))
@@ -68,6 +96,12 @@ def _repeats(dataset: TextDataset) -> Iterator[DatasetNote]:
             f"{counted(len(repeated), 'line')} there twice ({listed(repeated)}); they add nothing",
             repeated,
         )
+
+
+def _contradictions(dataset: Lines) -> Iterator[DatasetNote]:
+    answers: dict[str, set[str]] = defaultdict(set)
+    for sample in dataset.samples:
+        answers[sample.asked].add(sample.answer)
     torn = [sample.name for sample in dataset.samples if len(answers[sample.asked]) > 1]
     if torn:
         yield note(
@@ -79,7 +113,7 @@ def _repeats(dataset: TextDataset) -> Iterator[DatasetNote]:
         )
 
 
-def _leakage(dataset: TextDataset, validation: TextDataset) -> Iterator[DatasetNote]:
+def _leakage(dataset: Lines, validation: Lines) -> Iterator[DatasetNote]:
     asked = {sample.asked for sample in dataset.samples}
     groups = {sample.group for sample in dataset.samples}
     same = [sample.name for sample in validation.samples if sample.asked in asked]

@@ -9,18 +9,15 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from xingyue.errors import InvalidRequest, PayloadTooLarge
-from xingyue_adapters.datasets.tree import Tree, digest_of, read_text, walk
-from xingyue_adapters.datasets.zips import unpack_new
+from xingyue.errors import InvalidRequest
+from xingyue_adapters.datasets.lines import open_tree, read_lines, text_of
+from xingyue_adapters.datasets.tree import digest_of
 
-LINES_MAX = 200_000
-LINE_CHARS_MAX = 200_000
 _ROLES = frozenset({"system", "user", "assistant"})
 _TAKES = (
     '.jsonl of {"messages": [{"role": "user", "content": "..."}, {"role": "assistant", '
@@ -78,60 +75,21 @@ def open_texts(
     Broken lines are left out and named. ``InvalidRequest`` (param ``data``) where there is no
     ``.jsonl``; ``PayloadTooLarge`` beyond ``LINES_MAX`` lines.
     """
-    tree = _lines_of(data, scratch, check)
+    tree = open_tree(data, scratch, _TAKES, check)
     if not tree.files:
         raise InvalidRequest(f"the data set holds no .jsonl file; send {_TAKES}", param="data")
-    samples: list[TextSample] = []
-    faults: dict[str, str] = {}
-    for file_name, path in tree.files.items():
-        for number, line in enumerate(read_text(path).split("\n"), 1):
-            if not line.strip():
-                continue
-            check()
-            if len(samples) + len(faults) >= LINES_MAX:
-                raise PayloadTooLarge(
-                    f"the data set has more than {LINES_MAX} lines; send fewer", param="data"
-                )
-            name = f"{file_name}:{number}"
-            try:
-                samples.append(_sample(name, line))
-            except ValueError as error:
-                faults[name] = str(error)
+    samples, faults = read_lines(tree.files, _sample, check)
     digest = digest_of(tree, {}, check)
     return TextDataset(tuple(samples), "jsonl", digest, tree.root, faults)
 
 
-def _lines_of(data: Path, scratch: Path, check: Callable[[], None]) -> Tree:
-    """The ``.jsonl`` files alone."""
-    if data.is_dir():
-        zips = [path for path in data.iterdir() if path.suffix.lower() == ".zip"]
-        if len(zips) == 1 and not any(p.suffix.lower() == ".jsonl" for p in data.iterdir()):
-            data = zips[0]
-    if data.suffix.lower() == ".jsonl" and data.is_file():
-        return Tree(data.parent, {data.name: data})
-    if data.suffix.lower() == ".zip":
-        data = unpack_new(data, scratch, check)
-    if not data.is_dir():
-        raise InvalidRequest(f"{data.name} is no text data set; send {_TAKES}", param="data")
-    tree = walk(data)
-    return Tree(tree.root, tree.find(".jsonl"))
-
-
-def _sample(name: str, line: str) -> TextSample:
+def _sample(name: str, content: Mapping[str, Any]) -> TextSample:
     """``ValueError`` says what is wrong with the line."""
-    if len(line) > LINE_CHARS_MAX:
-        raise ValueError(f"has more than {LINE_CHARS_MAX} characters")
-    try:
-        content = json.loads(line)
-    except (ValueError, RecursionError) as error:
-        raise ValueError(f"is not JSON ({error})") from error
-    if not isinstance(content, dict):
-        raise ValueError("is not a JSON object")
     if "messages" in content:
         turns, label, context = _turns(content["messages"]), "chat", ""
     elif "question" in content and "answer" in content:
-        label, context = "qa", _text(content, "context") if content.get("context") else ""
-        question, answer = _text(content, "question"), _text(content, "answer")
+        label, context = "qa", text_of(content, "context") if content.get("context") else ""
+        question, answer = text_of(content, "question"), text_of(content, "answer")
         asked = f"{context}\n\n{question}" if context else question
         turns = (Turn("user", asked), Turn("assistant", answer))
     else:
@@ -144,7 +102,7 @@ def _sample(name: str, line: str) -> TextSample:
 def _turns(messages: Any) -> tuple[Turn, ...]:
     if not isinstance(messages, list) or not all(isinstance(each, dict) for each in messages):
         raise ValueError("'messages' is not a list of objects")
-    turns = tuple(Turn(str(each.get("role")), _text(each, "content")) for each in messages)
+    turns = tuple(Turn(str(each.get("role")), text_of(each, "content")) for each in messages)
     strange = sorted({turn.role for turn in turns} - _ROLES)
     if strange:
         raise ValueError(f"role {strange[0]!r} is not system, user or assistant")
@@ -153,10 +111,3 @@ def _turns(messages: Any) -> tuple[Turn, ...]:
     if not any(turn.role == "user" for turn in turns):
         raise ValueError("no message is the user's")
     return turns
-
-
-def _text(content: dict[str, Any], field: str) -> str:
-    value = content.get(field)
-    if not isinstance(value, str) or not value.strip():
-        raise ValueError(f"{field!r} is empty or not text")
-    return value

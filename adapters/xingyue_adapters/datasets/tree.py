@@ -133,14 +133,17 @@ def read_text(path: Path) -> str:
     )
 
 
-def digest_of(tree: Tree, known: Mapping[Path, str], check: Callable[[], None]) -> str:
-    """``sha256:<hex>`` over names and contents, whatever their order; read-me files apart.
+def digest_of(
+    tree: Tree, known: Mapping[Path, str], check: Callable[[], None], *, notes: bool = False
+) -> str:
+    """``sha256:<hex>`` over names and contents, whatever their order; read-me files apart unless
+    ``notes``: of a set of documents they are the data.
 
     ``known``: hashes that are at hand already.
     """
     total = hashlib.sha256()
     for name in sorted(tree.files, key=lambda name: name.encode()):
-        if is_note(name):
+        if is_note(name) and not notes:
             continue
         path = tree.files[name]
         content = known.get(path) or file_sha256(path)

@@ -1,4 +1,5 @@
-"""Judges document QA and its search on articles that nothing was fitted on."""
+"""Judges document QA and its search on articles that nothing was fitted on; and fits the search to
+a tenant's questions (see ``retrieval_tuning``)."""
 
 from __future__ import annotations
 
@@ -6,13 +7,22 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from xingyue.contract import EvalContext, EvalTable, HeadRef, Infer
+from xingyue.contract import (
+    DatasetReport,
+    EvalContext,
+    EvalTable,
+    FitContext,
+    FitResult,
+    HeadRef,
+    Infer,
+)
 from xingyue.errors import InvalidRequest
 from xingyue_adapters.document_qa import answers, retrieval
 from xingyue_adapters.document_qa.datasets import QuestionSet, reading_sets
 from xingyue_adapters.document_qa.pharma_sets import pharma_sets
 from xingyue_adapters.document_qa.split import REPORT, SPLIT_NOTE
 from xingyue_adapters.document_qa.stores import Ingested, ingest, search, write_store
+from xingyue_adapters.retrieval_tuning.offer import METHODS
 
 _LIMIT = 24
 _MISSING = (
@@ -25,9 +35,21 @@ _GMP_NOTE = (
 
 
 class RetrievalRecipe:
-    """hit@1, hit@5 and MRR of the hybrid search, on all questions of each set."""
+    """hit@1, hit@5 and MRR of the hybrid search, on all questions of each set; fits a map of
+    queries on a tenant's own pairs. Light to import: a worker loads only what it needs."""
 
     name = "retrieval"
+    methods = METHODS
+
+    def validate(self, data: Path, method: str, scratch: Path) -> DatasetReport:
+        from xingyue_adapters.retrieval_tuning import dataset
+
+        return dataset.report(dataset.open_data(data, method, scratch, lambda: None))
+
+    def fit(self, context: FitContext) -> FitResult:
+        from xingyue_adapters.retrieval_tuning import recipe
+
+        return recipe.fit(context)
 
     def evaluate(self, context: EvalContext) -> list[EvalTable]:
         (embed,) = context.infer.values()

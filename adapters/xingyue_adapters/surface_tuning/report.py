@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from xingyue.contract import FitContext, FitResult
 from xingyue_adapters.datasets import ImageSample
+from xingyue_adapters.fit_report import dataset_facts, write_json
 from xingyue_adapters.surface_tuning import pictures
 from xingyue_adapters.surface_tuning.measures import confusion, per_class
 
@@ -65,18 +65,9 @@ def write_report(
             "kind": work.draft.kind,
             "bytes": sum(values.nbytes for values in work.draft.tensors.values()),
         },
-        "dataset": {
-            "digest": result.dataset.digest,
-            "kind": result.dataset.kind,
-            "classes": dict(result.dataset.classes),
-            "notes": [
-                {"severity": n.severity, "code": n.code, "message": n.message}
-                for n in result.dataset.notes
-            ],
-        },
+        "dataset": dataset_facts(result.dataset),
         "seconds": facts.seconds,
         "pictures": pictures.draw(context, result, work, held),
     }
-    text = json.dumps(body, indent=2, ensure_ascii=False)
-    (folder / "report.json").write_text(text + "\n", encoding="utf-8")
+    write_json(folder, body)
     context.progress("report", 1, 1)

@@ -1,4 +1,4 @@
-"""The head of this family: a document index, data only."""
+"""The heads of this family, data only: a document index, or a map of queries (``query_map``)."""
 
 from __future__ import annotations
 
@@ -11,8 +11,10 @@ from xingyue.contract import HeadFiles
 from xingyue.errors import InvalidRequest
 from xingyue_models.documents.evidence import Sentence, find_evidence
 from xingyue_models.documents.index import DocumentIndex, PassageColumn
-from xingyue_models.documents.search import Scores, score, top
+from xingyue_models.documents.search import Scores, reranked, score, top
+from xingyue_models.text_embedding import query_map
 from xingyue_models.text_embedding.encoder import DIMENSIONS
+from xingyue_models.text_embedding.query_map import QueryMap
 from xingyue_models.text_embedding.requests import SearchRequest
 
 KIND = "document-index"
@@ -31,16 +33,24 @@ class IndexHead:
         self, request: SearchRequest, embedding: NDArray[np.float32]
     ) -> list[dict[str, object]]:
         """Passages by falling score, JSON-ready. ``start_index`` and ``end_index`` are characters
-        of the file's extracted text, ``page`` counts from 1 or is None."""
+        of the file's extracted text, ``page`` counts from 1 or is None. With a ranking of the
+        caller's, ``score`` is that ranking's, and ``base_score`` the score without it, which the
+        readers of evidence were fitted on."""
         if not len(self.index.passages):
             return []
-        scores = score(self.index, request.query, embedding)
-        passages = [int(p) for p in top(scores, request.top_k, request.score_min)]
-        evidence = find_evidence(self.index, request.query, scores, passages)
-        return [
-            self._result(passage, scores, sentences)
-            for passage, sentences in zip(passages, evidence, strict=True)
-        ]
+        base = score(self.index, request.query, embedding)
+        ranked = base
+        if request.ranking is not None:
+            ranked = reranked(self.index, base, request.ranking)
+        passages = [int(p) for p in top(ranked, request.top_k, request.score_min)]
+        evidence = find_evidence(self.index, request.query, base, passages)
+        found = []
+        for passage, sentences in zip(passages, evidence, strict=True):
+            result = self._result(passage, ranked, sentences)
+            if ranked is not base:
+                result["base_score"] = round(float(base.total[passage]), _DECIMALS)
+            found.append(result)
+        return found
 
     def _result(self, passage: int, scores: Scores, sentences: list[Sentence]) -> dict[str, object]:
         row = self.index.passages[passage]
@@ -70,14 +80,22 @@ class IndexHead:
         }
 
 
-def load(files: HeadFiles) -> IndexHead:
-    """``InvalidRequest`` if the files are no document index, or one of other embeddings."""
+def load(files: HeadFiles) -> IndexHead | QueryMap:
+    """``InvalidRequest`` if the files are no head of this family."""
     kind = files.manifest.get("kind")
-    if kind != KIND:
-        raise InvalidRequest(
-            f"a head of text-embedding is a {KIND}, got kind {kind!r}; use a vector store's index",
-            param="head",
-        )
+    if kind == query_map.KIND:
+        return query_map.load(files)
+    if kind == KIND:
+        return _load_index(files)
+    raise InvalidRequest(
+        f"a head of text-embedding is a {KIND} or a {query_map.KIND}, got kind {kind!r}; use a "
+        "vector store's index, or a variant fitted on this base",
+        param="head",
+    )
+
+
+def _load_index(files: HeadFiles) -> IndexHead:
+    """``InvalidRequest`` if the files are no document index, or one of other embeddings."""
     path = files.folder / INDEX_FILE
     if not path.is_file():
         raise InvalidRequest(f"the head holds no {INDEX_FILE}", code="invalid_index", param="head")

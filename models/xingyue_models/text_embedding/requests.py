@@ -1,4 +1,4 @@
-"""What the three operations take, checked: every fault names its field and the remedy."""
+"""What the operations take, checked: every fault names its field and the remedy."""
 
 from __future__ import annotations
 
@@ -7,11 +7,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from xingyue.contract import WorkItem
 from xingyue.errors import InvalidRequest
 from xingyue_models.documents.passages import Chunking
 from xingyue_models.documents.question import check_question
+from xingyue_models.documents.search import Ranking
 from xingyue_models.text_embedding.encoder import DIMENSIONS
+from xingyue_models.text_embedding.query_map import check_weight
 
 EMBED = "embed"
 INGEST = "ingest"
@@ -20,11 +25,17 @@ SEARCH = "search"
 INPUT_CHARACTERS_MAX = 32_000
 TOP_K_MAX = 50
 _TOP_K = 5
+_QUERY = "query"
+_INPUT_TYPES = (_QUERY, "document", "passage")
+"""As Voyage and Cohere, and NVIDIA's NIM, name the two sides."""
 
 
 @dataclass(frozen=True, slots=True)
 class EmbedRequest:
+    """``is_query`` None: the caller did not say, which only the trunk alone may leave open."""
+
     text: str
+    is_query: bool | None = None
 
     @classmethod
     def parse(cls, params: Mapping[str, Any]) -> EmbedRequest:
@@ -44,7 +55,26 @@ class EmbedRequest:
                 f"leave dimensions out, got {dimensions!r}",
                 param="dimensions",
             )
-        return cls(text)
+        side = params.get("input_type")
+        if side is None:
+            return cls(text)
+        if side not in _INPUT_TYPES:
+            raise InvalidRequest(
+                f"input_type must be one of {', '.join(_INPUT_TYPES)}, got {side!r}",
+                param="input_type",
+            )
+        return cls(text, side == _QUERY)
+
+    def must_say_side(self) -> bool:
+        """Whether it is a query, of a head that maps queries alone."""
+        if self.is_query is None:
+            raise InvalidRequest(
+                'this model maps queries alone: say input_type, "query" for what is looked for or '
+                '"document" for what is searched (with the openai SDK: '
+                'extra_body={"input_type": "query"})',
+                param="input_type",
+            )
+        return self.is_query
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +107,7 @@ class SearchRequest:
     query: str
     top_k: int
     score_min: float | None
+    ranking: Ranking | None = None
 
     @classmethod
     def parse(cls, params: Mapping[str, Any]) -> SearchRequest:
@@ -92,7 +123,25 @@ class SearchRequest:
             raise InvalidRequest(
                 f"score_min must be a number, got {score_min!r}", param="score_min"
             )
-        return cls(query, top_k, None if score_min is None else float(score_min))
+        least = None if score_min is None else float(score_min)
+        return cls(query, top_k, least, _ranking(params.get("ranking")))
+
+
+def _ranking(value: Any) -> Ranking | None:
+    """From ``{"embedding": [...], "cosine_weight": 0.5}``, as ``embed`` answers a query."""
+    if value is None:
+        return None
+    if not isinstance(value, Mapping) or set(value) != {"embedding", "cosine_weight"}:
+        raise InvalidRequest("ranking takes embedding and cosine_weight", param="ranking")
+    try:
+        vector: NDArray[np.float32] = np.asarray(value["embedding"], np.float32)
+    except (TypeError, ValueError):
+        vector = np.zeros(0, np.float32)
+    if vector.shape != (DIMENSIONS,) or not np.isfinite(vector).all():
+        raise InvalidRequest(
+            f"ranking.embedding must be {DIMENSIONS} finite numbers", param="ranking.embedding"
+        )
+    return Ranking(vector, check_weight(value["cosine_weight"], "ranking.cosine_weight"))
 
 
 def _text(params: Mapping[str, Any], name: str) -> str:

@@ -16,6 +16,7 @@ from xingyue_models.documents.reading import read
 from xingyue_models.text_embedding import heads as index_heads
 from xingyue_models.text_embedding.encoder import Encoder
 from xingyue_models.text_embedding.heads import IndexHead
+from xingyue_models.text_embedding.query_map import QueryMap
 from xingyue_models.text_embedding.requests import (
     EMBED,
     INGEST,
@@ -35,7 +36,7 @@ class EmbeddingTrunk:
         self._encoder = encoder
         self._limits = limits
 
-    def load_head(self, files: HeadFiles) -> IndexHead:
+    def load_head(self, files: HeadFiles) -> IndexHead | QueryMap:
         return index_heads.load(files)
 
     def infer(self, items: Sequence[WorkItem], heads: Sequence[Head | None]) -> list[Outcome]:
@@ -68,7 +69,7 @@ class EmbeddingTrunk:
         if item.op == EMBED:
             request = EmbedRequest.parse(item.params)
             units = self._encoder.count_tokens(request.text)
-            return request.text, lambda vector: WorkResult({"embedding": vector.tolist()}, units)
+            return request.text, _embedded(request, head, units)
         if item.op != SEARCH:
             raise InvalidRequest(
                 f"text-embedding answers {EMBED}, {INGEST}, {MERGE} and {SEARCH}, not {item.op!r}",
@@ -101,6 +102,27 @@ class EmbeddingTrunk:
         }
         blobs = {"index": index.to_bytes(), "text": document.text.encode()}
         return WorkResult(value, document.pages or 1, blobs)
+
+
+def _embedded(request: EmbedRequest, head: Head | None, units: int) -> Finish:
+    """A query through a map comes with the map's ``cosine_weight``: together they are the
+    ``ranking`` that a search takes."""
+    if head is None:
+        return lambda vector: WorkResult({"embedding": vector.tolist()}, units)
+    if not isinstance(head, QueryMap):
+        raise InvalidRequest(
+            "embeddings come from the model or a variant of it, not from a vector store",
+            param="head",
+        )
+    if not request.must_say_side():
+        return lambda vector: WorkResult({"embedding": vector.tolist()}, units)
+    return lambda vector: WorkResult(
+        {
+            "embedding": head.apply(vector[None])[0].tolist(),
+            "cosine_weight": head.cosine_weight,
+        },
+        units,
+    )
 
 
 def _merge(item: WorkItem) -> WorkResult:

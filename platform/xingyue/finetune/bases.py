@@ -56,6 +56,21 @@ class Bases:
         uri = f"resource:{entry.head.resource}"
         return Base(entry, BaseHead(entry.id, entry.version, entry.head.sha256, uri))
 
+    def recipe(self, base: Base, model: str) -> TuningRecipe:
+        """What fits heads on ``base``. ``InvalidRequest`` (``model_not_tunable``) where nothing
+        does; of a model made of parts it names those that can be tuned instead."""
+        if not base.entry.parts:
+            return tuning_recipe(base.entry.recipe, model)
+        parts = [self._catalog.entry(part) for part in base.entry.parts.values()]
+        names = [part.id for part in parts if part is not None and _tunable(part.recipe)]
+        remedy = f"fine-tune {' or '.join(names)} instead" if names else "none of them can be"
+        raise InvalidRequest(
+            f"{model} is made of {' and '.join(base.entry.parts.values())} and can't be fine-tuned "
+            f"as a whole; {remedy}",
+            code="model_not_tunable",
+            param="model",
+        )
+
     def check_suffix(self, tenant_id: str, suffix: str, base: Base) -> None:
         """``Conflict`` (``base_differs``) where the name is taken by a variant of another base:
         told before any compute is used."""
@@ -93,6 +108,10 @@ def tuning_recipe(name: str | None, model: str) -> TuningRecipe:
             param="model",
         )
     return recipe
+
+
+def _tunable(name: str | None) -> bool:
+    return name is not None and isinstance(_load(name), TuningRecipe)
 
 
 @lru_cache

@@ -8,7 +8,7 @@ from typing import Any
 
 from xingyue.clock import Clock
 from xingyue.errors import InvalidRequest, NotFound
-from xingyue.finetune.bases import Base, Bases, tuning_recipe
+from xingyue.finetune.bases import Base, Bases
 from xingyue.finetune.request import choose_method, read_request
 from xingyue.finetune.sources import DataSources
 from xingyue.jobs import rules
@@ -59,7 +59,7 @@ class FineTuning:
         ``Conflict`` (``idempotency_key_reused``)."""
         asked = read_request(body)
         base = self._bases.find(tenant_id, asked.model)
-        recipe = tuning_recipe(base.entry.recipe, asked.model)
+        recipe = self._bases.recipe(base, asked.model)
         method = choose_method(asked.method, recipe.methods, asked.model)
         self._sources.check(tenant_id, asked.training_file, "training_file")
         if asked.validation_file is not None:

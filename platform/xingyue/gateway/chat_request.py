@@ -26,6 +26,8 @@ class ChatCall:
     speaker: ServedModel
     """The model whose trunk words the answer: the same, or a part of it."""
     searcher: EntrySpec | None
+    ranked_by: str | None
+    """A variant of the searcher that the caller named."""
     op: str
     params: dict[str, Any]
     stream: bool
@@ -110,6 +112,7 @@ def read_call(services: Services, model: ServedModel, asked: dict[str, Any]) -> 
         model=model,
         speaker=speaker,
         searcher=services.inference.part(model.entry, "embedding") if qa else None,
+        ranked_by=_ranked_by(asked, model),
         op="answer" if qa else "chat",
         params=params,
         stream=_flag(asked, "stream"),
@@ -175,6 +178,22 @@ def _stores(asked: dict[str, Any]) -> tuple[str, ...]:
     if len(given) > 8:
         raise InvalidRequest("at most 8 vector stores in one call", param="vector_store_ids")
     return tuple(given)
+
+
+def _ranked_by(asked: dict[str, Any], model: ServedModel) -> str | None:
+    given = asked.get("embedding_model")
+    if given is None:
+        return None
+    if model.task is not Task.DOCUMENT_QA:
+        raise InvalidRequest(
+            f"{model.id} searches no documents; leave embedding_model out", param="embedding_model"
+        )
+    if not isinstance(given, str) or not given:
+        raise InvalidRequest(
+            "embedding_model must be the id of a variant of the embedding model",
+            param="embedding_model",
+        )
+    return given
 
 
 def _sampling(asked: dict[str, Any], context: int) -> dict[str, Any]:

@@ -23,11 +23,14 @@ router = APIRouter(tags=["openai"])
 
 INPUTS_MAX = 256
 INPUT_MAX_CHARS = 8_000
+_PASSED = ("dimensions", "input_type")
+"""Fields that the family itself judges."""
 
 
 @router.post("/v1/embeddings")
 async def embeddings(request: Request, principal: Caller) -> Response:
-    """Vectors of unit length; `encoding_format` float or base64 (float32, little endian)."""
+    """Vectors of unit length; `encoding_format` float or base64 (float32, little endian). A variant
+    maps queries alone, so it wants `input_type`: query or document."""
     body = await request.body()
     asked = parse_json(body)
     model = await resolve(request, principal, model_name(asked))
@@ -46,7 +49,7 @@ def embedding(request: Request, model: ServedModel, asked: dict[str, Any]) -> Wo
     encoding = asked.get("encoding_format", "float")
     if encoding not in ("float", "base64"):
         raise InvalidRequest("encoding_format is float or base64", param="encoding_format")
-    params = {} if asked.get("dimensions") is None else {"dimensions": asked["dimensions"]}
+    params = {name: asked[name] for name in _PASSED if asked.get(name) is not None}
     limit_s = timeout_s(request, model)
 
     async def run() -> Ran:

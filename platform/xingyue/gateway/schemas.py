@@ -144,6 +144,7 @@ SCHEMAS: dict[str, Schema] = {
         "model messages",
         model=TEXT,
         messages=items(_MESSAGE, minItems=1),
+        embedding_model=_said(TEXT, "Document QA: a variant of the embedding model to search by."),
         vector_store_ids=_said(
             items(TEXT, minItems=1, maxItems=8), "Document QA: where the answer is to be found."
         ),
@@ -184,6 +185,10 @@ SCHEMAS: dict[str, Schema] = {
         model=TEXT,
         input={"anyOf": [TEXT, items(TEXT, minItems=1, maxItems=256)]},
         encoding_format={"enum": ["float", "base64"], "default": "float"},
+        input_type=_said(
+            {"enum": ["query", "document", "passage"]},
+            "Needed by variants: they move queries alone.",
+        ),
         dimensions={"type": "integer", "minimum": 1},
     ),
     "Embeddings": fields(

@@ -45,6 +45,8 @@ class SearchBody(BaseModel):
     query: str | list[str]
     max_num_results: int = Field(default=10, ge=1, le=50)
     ranking_options: Ranking | None = None
+    model: str | None = None
+    """A variant of the embedding model to rank by."""
 
 
 def _store(store: VectorStore) -> dict[str, Any]:
@@ -187,7 +189,8 @@ async def detach(
 
 @router.post("/v1/vector_stores/{store_id}/search")
 async def search(request: Request, principal: Caller, store_id: str, body: SearchBody) -> Response:
-    """Passages, best first; billed as tokens of the embedding model."""
+    """Passages, best first; billed as tokens of the embedding model. `model` may name a variant of
+    it: the store stays as it is, only the question is moved."""
     queries = [body.query] if isinstance(body.query, str) else body.query
     query = " ".join(queries).strip()
     if not query:
@@ -210,7 +213,7 @@ async def search(request: Request, principal: Caller, store_id: str, body: Searc
             "next_page": None,
         }
 
-    return await search_store(request, principal, store_id, query, params, page)
+    return await search_store(request, principal, store_id, query, params, page, body.model)
 
 
 def _hit(passage: dict[str, Any]) -> dict[str, Any]:

@@ -195,7 +195,8 @@ def _file(pixels: Any) -> bytes:
 def _embed(
     request: Request, served: ServedModel, inputs: Tensors, parameters: Mapping[str, Any]
 ) -> Prepared:
-    asked = {"input": _texts(inputs["text"]), "dimensions": parameters.get("dimensions")}
+    asked: dict[str, Any] = {"input": _texts(inputs["text"])}
+    asked |= {name: parameters.get(name) for name in ("dimensions", "input_type")}
 
     def outputs(answer: dict[str, Any]) -> list[Tensor]:
         return [of_numbers("embedding", "FP32", [each["embedding"] for each in answer["data"]])]
