@@ -36,6 +36,7 @@ class Ledger:
             self.world.clock,
             lambda: billed_s(self.world.engine, job.tenant_id, job.id, job.created_at),
             self.booked.append,
+            industry="tests",
             **settings,
         )
 
@@ -147,8 +148,8 @@ class Shaky:
     def __init__(self, meter, written):
         self.meter, self.written, self.failures = meter, written, 2
 
-    async def admit(self, tenant_id, amount):
-        return await self.meter.admit(tenant_id, amount)
+    async def admit(self, tenant_id, amount, **options):
+        return await self.meter.admit(tenant_id, amount, **options)
 
     async def void(self, hold):
         await self.meter.void(hold)

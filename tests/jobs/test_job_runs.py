@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from dataclasses import replace
+from datetime import timedelta
 
 import pytest
 
@@ -11,6 +12,11 @@ from xingyue.errors import Conflict, InvalidRequest, NotFound, Overloaded, RateL
 from xingyue.finetune.watch import EX_TEMPFAIL
 from xingyue.jobs.models import JobStatus
 from xingyue.jobs.store import RequestKey
+from xingyue.ledger.audit import trial_balance
+from xingyue.ledger.journal import Journal
+from xingyue.storage.database import begin_write
+from xingyue.vouchers.models import Conditions, NewVoucher
+from xingyue.vouchers.store import VoucherStore
 
 PRICE = 2_000
 
@@ -55,6 +61,65 @@ def test_compute_is_billed_in_slices_and_by_the_second(world):
     assert done.compute_s == 28
     assert done.cost_micros == sum(event.cost_micros for event in charges) == 28 * PRICE
     assert world.ledger.balance("acme").available_micros == 10_000_000 - 28 * PRICE
+
+
+@pytest.mark.parametrize(
+    ("device", "wall_s_per_cpu_s", "seconds"),
+    [("cpu", 3, 28), ("cuda", 3, 84), ("cuda:1", 3, 84), ("cuda", 0.3, 28)],
+)
+def test_a_device_of_its_own_is_charged_while_it_is_reserved(
+    world, device, wall_s_per_cpu_s, seconds
+):
+    trunks = {name: spec.model_copy(update={"device": device})
+              for name, spec in world.catalog.trunks.items()}  # fmt: skip
+    catalog = world.catalog.model_copy(update={"trunks": trunks})
+    world.config = world.config.model_copy(update={"catalog": catalog})
+    job = world.create(hyperparameters={"steps": 9, "burn_s": 3.1})
+    # 27.9 s of processor time, and so many times that by the clock.
+    done = world.run(job, wall_s=lambda: world.cpu.s * wall_s_per_cpu_s)
+    assert (done.status, done.compute_s) == (JobStatus.SUCCEEDED, seconds)
+    assert sum(event.cost_micros for event in world.charges(job)) == seconds * PRICE
+
+
+def _voucher(world, code, amount, **conditions):
+    store, now = VoucherStore(world.engine, clock=world.clock), world.clock.now()
+    until = now + timedelta(days=30)
+    (voucher,), _ = store.issue([NewVoucher(code, amount, Conditions(now, until, **conditions))])
+    store.assign(voucher.code, "acme")
+    return voucher.id
+
+
+@pytest.mark.parametrize(
+    ("conditions", "by_voucher"),
+    [
+        ({}, 28 * PRICE),
+        ({"models": frozenset({"echo-qc"}), "share_percent": 50}, 14 * PRICE),
+        ({"industries": frozenset({"tests"})}, 28 * PRICE),
+        ({"models": frozenset({"another"})}, 0),
+        ({"industries": frozenset({"lighting"})}, 0),
+    ],
+    ids=["any", "half-of-the-model", "industry", "another-model", "another-industry"],
+)
+def test_vouchers_pay_for_compute_as_for_calls(world, conditions, by_voucher):
+    voucher_id = _voucher(world, "V-1", 1_000_000, **conditions)
+    job = world.create(hyperparameters={"steps": 9, "burn_s": 3.1, "step_s": 0.05})
+    done = world.run(job)
+    assert (done.status, done.compute_s) == (JobStatus.SUCCEEDED, 28)
+    balances = trial_balance(world.engine).by_account
+    assert balances[f"voucher:{voucher_id}:balance"] == 1_000_000 - by_voucher
+    assert world.ledger.balance("acme").available_micros == 10_000_000 - 28 * PRICE + by_voucher
+
+
+def test_a_tenant_without_cash_fits_until_its_voucher_is_used_up(world):
+    _voucher(world, "V-1", 15 * PRICE)
+    with begin_write(world.engine) as connection:
+        # All its cash is gone.
+        journal = Journal(connection, world.clock.now())
+        journal.transfer("tenant:acme:cash", "platform:revenue", 10_000_000, "adjustment")
+        journal.flush()
+    done = world.run(world.create(hyperparameters={"steps": 40, "burn_s": 1, "step_s": 0.05}))
+    assert (done.status, done.error.code) == (JobStatus.FAILED, "insufficient_quota")
+    assert done.compute_s == 15
 
 
 def test_a_variant_is_a_base_and_its_lineage_is_kept(world):

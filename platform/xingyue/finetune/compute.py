@@ -4,6 +4,8 @@ Second n of a job's compute is billed at most once, whichever worker used it: an
 of the job and of the first second that it bills, so a worker that repeats what a dead one did, or
 one that was thought dead and is not, can't charge it again. The bill of a job is thereby that of
 its longest attempt.
+
+A slice is set aside as a call is that vouchers may pay: theirs first, then cash.
 """
 
 from __future__ import annotations
@@ -19,11 +21,13 @@ from xingyue.errors import Internal, MeterUnavailable, QuotaExhausted
 from xingyue.jobs.models import Job
 from xingyue.jobs.rules import affordable_s
 from xingyue.ledger.compute import KIND
+from xingyue.ledger.demand import Bucket, Demand
 from xingyue.ledger.events import UsageEvent
 from xingyue.ledger.idempotency import StoredResponse
 from xingyue.ledger.local import Hold
 from xingyue.ledger.rules import Refusal
 from xingyue.units import Unit, format_cny
+from xingyue.vouchers.models import Purchase
 
 log = logging.getLogger(__name__)
 
@@ -35,7 +39,9 @@ _POST_RETRY_S = 0.5
 class Bill(Protocol):
     """The part of ``ledger.meter.Meter`` that is used."""
 
-    async def admit(self, tenant_id: str, amount_max_micros: int) -> Hold | StoredResponse: ...
+    async def admit(
+        self, tenant_id: str, amount_max_micros: int, *, demand: Demand | None = None
+    ) -> Hold | StoredResponse: ...
 
     async def post(self, hold: Hold, event: UsageEvent) -> None: ...
 
@@ -53,15 +59,18 @@ class MeteredCompute:
         read_billed: Callable[[], int],
         booked: Callable[[int], None],
         *,
+        industry: str,
         slice_s: int = SLICE_S,
     ) -> None:
         """``read_billed``: seconds of the job that the ledger has. ``booked``: told the new sum
-        after each slice. Both are called in a thread."""
+        after each slice. Both are called in a thread. ``industry``: of the base, as vouchers ask.
+        """
         self._bill = bill
         self._job = job
         self._clock = clock
         self._read_billed = read_billed
         self._booked = booked
+        self._industry = industry
         self._slice_s = slice_s
         self._hold: Hold | None = None
         self._admitted_s = 0
@@ -116,22 +125,50 @@ class MeteredCompute:
             await self._set_aside(1)
 
     async def _set_aside(self, seconds: int) -> None:
-        amount = seconds * self._job.price_micros_per_s
-        hold = await self._bill.admit(self._job.tenant_id, amount)
+        self._hold, self._admitted_s = await self._hold_for(seconds), seconds
+
+    async def _hold_for(self, seconds: int) -> Hold:
+        job = self._job
+        demand = Demand(
+            purchase=Purchase(
+                tenant_id=job.tenant_id,
+                model=job.base_model,
+                base_model=job.base_model,
+                industry=self._industry,
+                vendor_id=None,
+            ),
+            price_id=self._price_id,
+            per=1,
+            units_max=seconds,
+            buckets=(Bucket("", None, job.price_micros_per_s),),
+            vouchers=True,
+        )
+        hold = await self._bill.admit(
+            job.tenant_id, seconds * job.price_micros_per_s, demand=demand
+        )
         assert isinstance(hold, Hold), "no idempotency key, so no stored answer"
-        self._hold, self._admitted_s = hold, seconds
+        return hold
+
+    @property
+    def _price_id(self) -> str:
+        return f"tuning:{self._job.price_micros_per_s}/1"
 
     async def _post(self, units: int) -> None:
         hold, self._hold = self._hold, None
         event = self._event(units)
+        freed = False
         for number in range(_POST_TRIES):
             try:
                 if hold is None:
-                    again = await self._bill.admit(self._job.tenant_id, event.cost_micros)
-                    assert isinstance(again, Hold)
-                    hold = again
+                    hold = await self._hold_for(units)
                 await self._bill.post(hold, event)
                 break
+            except QuotaExhausted:
+                # What was set aside was freed, as where the database was away for long. Once more:
+                # whether the money is really gone is told by setting it aside anew.
+                if hold is None or freed:
+                    raise
+                hold, freed = None, True
             except MeterUnavailable:
                 # The same event once more: if it was written after all, it is not written again.
                 hold = None
@@ -162,6 +199,6 @@ class MeteredCompute:
             request_id=job.id,
             created_at=self._clock.now(),
             kind=KIND,
-            price_id=f"tuning:{job.price_micros_per_s}/1",
+            price_id=self._price_id,
             id=f"{job.id}-s{self.billed_s}",
         )

@@ -20,6 +20,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from xingyue.errors import Cancelled, Internal, MeterUnavailable, QuotaExhausted, XingyueError
 from xingyue.finetune.compute import Bill, MeteredCompute
+from xingyue.finetune.stopwatch import Seconds, Stopwatch
 from xingyue.jobs.models import Job, Note
 from xingyue.jobs.rules import Refusal, judge_write
 from xingyue.jobs.store import JobStore
@@ -46,18 +47,21 @@ class Watch:
         job: Job,
         open_bill: OpenBill,
         *,
-        cpu_s: Callable[[], float] = time.process_time,
+        cpu_s: Seconds = time.process_time,
+        wall_s: Seconds = time.monotonic,
         beat_s: float = BEAT_S,
         lease_s: float = LEASE_S,
         grace_s: float = STOP_GRACE_S,
         die: Callable[[int], None] = os._exit,
     ) -> None:
-        """``cpu_s``: CPU seconds that this process has used. ``die`` ends the process at once."""
+        """``cpu_s``: CPU seconds that this process has used; ``wall_s``: seconds by the clock.
+        ``die`` ends the process at once."""
         self._store = store
         self._job = job
         self._claim = job.claim or ""
         self._open_bill = open_bill
         self._cpu_s = cpu_s
+        self._wall_s = wall_s
         self._beat_s = beat_s
         self._lease_s = lease_s
         self._grace_s = grace_s
@@ -67,7 +71,8 @@ class Watch:
         self._compute: MeteredCompute | None = None
         self._billing = asyncio.Lock()
         self._writing = threading.Lock()
-        self._begun_s = self._stopped_at_s = 0.0
+        self._used: Stopwatch | None = None
+        self._stopped_at_s = 0.0
         self._heard_at_s = time.monotonic()
         # The first beat renews: what the runner gave was for the process to start.
         self._renewed_at_s = self._heard_at_s - lease_s
@@ -120,13 +125,20 @@ class Watch:
                 self._notes.extendleft(reversed(notes))
                 raise
 
-    def metered(self, make: Callable[[Bill], MeteredCompute], work: Callable[[], T]) -> T:
-        """Do ``work`` in this thread and bill the CPU time that the process uses meanwhile.
+    def metered(
+        self,
+        make: Callable[[Bill], MeteredCompute],
+        work: Callable[[], T],
+        *,
+        device: str = "cpu",
+    ) -> T:
+        """Do ``work`` in this thread and bill the seconds that it takes, on ``device``, by a
+        ``Stopwatch``.
 
         What it raises passes through. A fault of ours (``Internal``, or no error of ours at all)
         leaves the last slice free; so does the loss of the claim, since another worker bills the
         same seconds. ``QuotaExhausted`` before anything is done if no slice can be paid."""
-        self._call(self._open(make))
+        self._call(self._open(make, device))
         charge = False
         try:
             done = work()
@@ -151,7 +163,7 @@ class Watch:
         self._beats.cancel()
         await asyncio.gather(self._beats, return_exceptions=True)
 
-    async def _open(self, make: Callable[[Bill], MeteredCompute]) -> None:
+    async def _open(self, make: Callable[[Bill], MeteredCompute], device: str) -> None:
         self._meter = self._open_bill(self._job)
         compute = make(await self._meter.__aenter__())
         try:
@@ -159,15 +171,16 @@ class Watch:
         except BaseException:
             await self._meter.__aexit__(None, None, None)
             raise
-        self._begun_s = self._cpu_s()
+        self._used = Stopwatch(device, self._cpu_s, self._wall_s)
         self._compute = compute
 
     async def _close(self, *, charge: bool) -> None:
         async with self._billing:
             compute, self._compute = self._compute, None
             assert compute is not None
+            assert self._used is not None
             try:
-                await compute.close(self._cpu_s() - self._begun_s, charge=charge)
+                await compute.close(self._used.used_s(), charge=charge)
             finally:
                 await self._meter.__aexit__(None, None, None)
 
@@ -212,8 +225,8 @@ class Watch:
 
     async def _bill(self) -> None:
         async with self._billing:
-            if self._compute is not None and self.stopped is None:
-                await self._compute.turn(self._cpu_s() - self._begun_s)
+            if self._compute is not None and self._used is not None and self.stopped is None:
+                await self._compute.turn(self._used.used_s())
 
     def _stop(self, reason: Refusal | XingyueError) -> None:
         if self.stopped is None:

@@ -19,7 +19,7 @@ from typing import Any
 from sqlalchemy.exc import SQLAlchemyError
 
 from xingyue.catalog.heads import HeadSource
-from xingyue.catalog.spec import Catalog, TrunkSpec
+from xingyue.catalog.spec import Catalog, EntrySpec, TrunkSpec
 from xingyue.clock import Clock
 from xingyue.contract import (
     DatasetReport,
@@ -186,7 +186,7 @@ class JobWorker:
         self, job: Job, recipe: TuningRecipe, watch: Watch, places: Mapping[str, Path]
     ) -> FitResult:
         parts = self._parts
-        trunk = self._trunk(job)
+        entry, trunk = self._base_entry(job)
         context = FitContext(
             method=job.method,
             data=places["data"],
@@ -216,10 +216,11 @@ class JobWorker:
                 parts.clock,
                 read_billed=lambda: parts.billed_s(job),
                 booked=lambda seconds: parts.store.book(job.id, seconds),
+                industry=entry.industry,
             )
 
         with tell("training_file"):
-            result = watch.metered(meter, lambda: recipe.fit(context))
+            result = watch.metered(meter, lambda: recipe.fit(context), device=trunk.device)
         # A stop that the recipe did not hear is heard here.
         watch.check()
         return result
@@ -306,11 +307,11 @@ class JobWorker:
             note,
         )
 
-    def _trunk(self, job: Job) -> TrunkSpec:
+    def _base_entry(self, job: Job) -> tuple[EntrySpec, TrunkSpec]:
         entry = self._parts.catalog.entry(job.base_model)
         if entry is None or entry.trunk is None:
             raise Internal(f"{job.base_model} is not in the catalogue any more, or has no trunk")
-        return self._parts.catalog.trunks[entry.trunk]
+        return entry, self._parts.catalog.trunks[entry.trunk]
 
     def _base(self, job: Job) -> HeadFiles | None:
         head = job.base_head

@@ -258,6 +258,9 @@ class Meter:
                     consumed_micros=event.cost_micros if outcome.source is Source.LEASE else 0,
                     lease_refund_micros=outcome.lease_refund_micros,
                 )
+                if outcome.source is Source.NOTHING and hold.durable:
+                    # The event was posted before, by another hold: this one is not needed.
+                    self._owe(Void(hold.id, None), hold)
             else:
                 self._abandon(hold)
 
