@@ -140,7 +140,7 @@ def measure(
             home = Path(scratch)
             for name in ("data", "out", "scratch"):
                 (home / name).mkdir()
-            write_folder(_sent(known, [samples[i] for i in fitted], seed), home / "data")
+            write_folder(fitting_side(known, [samples[i] for i in fitted], seed), home / "data")
             context = FitContext(
                 method=known.method,
                 data=home / "data",
@@ -160,7 +160,7 @@ def measure(
     return tally
 
 
-def _sent(known: KnownSet, fitted: list[ImageSample], seed: int) -> list[ImageSample]:
+def fitting_side(known: KnownSet, fitted: list[ImageSample], seed: int) -> list[ImageSample]:
     """What the recipe gets of a fold's fitted side."""
     if known.method != "one-class":
         return fitted

@@ -1,0 +1,1 @@
+"""Fine-tuning through the public doors: how long it takes, how good it is, what serving feels."""
