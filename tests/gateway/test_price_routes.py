@@ -57,6 +57,51 @@ def test_the_catalogue_then_everyones_then_the_tenants_own(world, admin):
     assert (data["price_id"], data["cost_micros"]) == (own["id"], 300)
 
 
+def test_the_catalogue_shows_what_the_caller_pays_beside_the_list_price(world, admin):
+    def shown(tenant="a"):
+        listed = world.call("GET", "/v1/catalog", tenant).json()["data"]
+        alone = world.call("GET", f"/v1/catalog/{MODEL}", tenant).json()
+        assert alone in listed
+        assert (alone["price"]["amount_micros"], alone["price"]["unit"]) == (PRICE, "image")
+        return alone["effective_price"]
+
+    assert shown() == {
+        "price_id": f"catalog:{PRICE}/1", "source": "catalog", "unit": "image", "per": 1,
+        "amount_micros": PRICE, "tiers": [{"up_to": None, "amount_micros": PRICE}],
+        "monthly_fee_micros": 0, "effective_until": None, "currency": "CNY",
+    }  # fmt: skip
+    everyone = price(admin)
+    tiers = [{"up_to": 2, "amount_micros": 0}, {"up_to": None, "amount_micros": 300}]
+    price(admin, reference="r2", tenant_id="a", amount_micros=None, tiers=tiers,
+          monthly_fee_micros=7)  # fmt: skip
+    own, others = shown(), shown("b")
+    assert (others["price_id"], others["source"], others["amount_micros"]) == (
+        everyone["id"],
+        "everyone",
+        cost(world, "b"),
+    )
+    assert (own["source"], own["amount_micros"], own["monthly_fee_micros"]) == ("tenant", None, 7)
+    assert own["tiers"] == tiers
+
+
+def test_a_variant_shows_its_vendors_price_to_others_and_its_bases_to_its_owner(world, admin):
+    world.fit("shop", "drum")
+    listed = world.call(
+        "POST",
+        "/v1/variants/shop.drum/publish",
+        "shop",
+        json={"visibility": "listed", "price": {"amount_micros": 5000, "per": 1}},
+    )
+    assert listed.status_code == 200, listed.text
+    base = price(admin)
+
+    def shown(tenant):
+        return world.call("GET", "/v1/catalog/shop.drum", tenant).json()["effective_price"]
+
+    assert (shown("a")["source"], shown("a")["amount_micros"]) == ("vendor", 5000)
+    assert (shown("shop")["price_id"], shown("shop")["amount_micros"]) == (base["id"], 500)
+
+
 def test_a_price_to_come_changes_nothing_yet(world, admin):
     price(admin, effective_from=(datetime.now(UTC) + timedelta(days=1)).isoformat())
     assert cost(world) == PRICE

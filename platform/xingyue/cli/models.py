@@ -37,13 +37,21 @@ def catalog(
         entry
         | {
             "title": entry["card"]["title_zh"],
-            "price": f"{format_cny(entry['price']['amount_micros'])} / "
-            f"{entry['price']['per']} {entry['price']['unit']}",
+            "price": _price(entry["effective_price"]),
             "commercial": "yes" if entry["licences"]["commercial_use"] else "no",
         }
         for entry in entries
     ]
     emit_rows(rows, ["id", "title", "industry", "task", "price", "commercial"], as_json=False)
+
+
+def _price(price: dict[str, Any]) -> str:
+    """What the caller pays: one price, or from the first tier to the last."""
+    amounts = dict.fromkeys(tier["amount_micros"] for tier in price["tiers"])
+    words = " to ".join(format_cny(amount) for amount in amounts)
+    fee = price["monthly_fee_micros"]
+    month = f" + {format_cny(fee)} a month" if fee else ""
+    return f"{words} / {price['per']} {price['unit']}{month}"
 
 
 def evaluate(

@@ -14,13 +14,18 @@ from starlette.requests import Request
 from xingyue.catalog.spec import EntrySpec, Visibility
 from xingyue.gateway import variant_views
 from xingyue.gateway.auth import Caller
+from xingyue.gateway.price_views import effective_price
 from xingyue.gateway.services import services_of
-from xingyue.resolution import not_found
+from xingyue.pricing.terms import TenantTerms
+from xingyue.resolution import not_found, price_for
+from xingyue.serving.served import ServedModel
 from xingyue.tenants.tenant import Principal
 from xingyue.variants import rules
 from xingyue.variants.models import Snapshot
 
 router = APIRouter(tags=["catalogue"])
+
+Shaped = dict[str, Any]
 
 
 def _listed(request: Request) -> list[EntrySpec]:
@@ -54,18 +59,37 @@ async def _variant(
     return snapshot, entry
 
 
-def _shape(entry: EntrySpec) -> dict[str, Any]:
+def _shape(request: Request, principal: Principal, terms: TenantTerms, entry: EntrySpec) -> Shaped:
     fields = {"id", "version", "industry", "task", "price", "template", "licences", "card", "parts"}
     shaped = entry.model_dump(mode="json", include=fields)
     shaped["price"]["currency"] = "CNY"
-    return shaped
+    return shaped | _priced(request, principal, terms, ServedModel.of_entry(entry))
 
 
 def _shape_variant(
-    request: Request, principal: Principal, snapshot: Snapshot, entry: EntrySpec
-) -> dict[str, Any] | None:
-    licences = services_of(request).catalog.variant_licences(entry, snapshot.variant.tenant_id)
-    return variant_views.catalogue_view(snapshot, entry, licences, principal.tenant.id)
+    request: Request,
+    principal: Principal,
+    terms: TenantTerms,
+    snapshot: Snapshot,
+    entry: EntrySpec,
+) -> Shaped | None:
+    variant, tenant_id = snapshot.variant, principal.tenant.id
+    licences = services_of(request).catalog.variant_licences(entry, variant.tenant_id)
+    shaped = variant_views.catalogue_view(snapshot, entry, licences, tenant_id)
+    if shaped is None:
+        return None
+    price, vendor_id = price_for(entry, variant, tenant_id)
+    model = ServedModel(
+        entry, variant.id, shaped["version"], price, None, licences, vendor_id=vendor_id
+    )
+    return shaped | _priced(request, principal, terms, model)
+
+
+def _priced(
+    request: Request, principal: Principal, terms: TenantTerms, model: ServedModel
+) -> Shaped:
+    now = services_of(request).clock.now()
+    return {"effective_price": effective_price(terms, principal.tenant.id, model, now)}
 
 
 @router.get("/v1/catalog")
@@ -78,7 +102,7 @@ async def catalog(
     commercial_use: bool | None = None,
 ) -> dict[str, Any]:
     """Filter by industry, task and whether the licence allows commercial use; `q` searches ids,
-    titles and summaries."""
+    titles and summaries. `price` is the list price, `effective_price` what the caller pays."""
 
     def wanted(shaped: dict[str, Any]) -> bool:
         card = shaped["card"]
@@ -90,9 +114,10 @@ async def catalog(
             and (q is None or q.lower() in text)
         )
 
-    shown = [_shape(entry) for entry in _listed(request)]
+    terms = await services_of(request).terms.of(principal.tenant.id)
+    shown = [_shape(request, principal, terms, entry) for entry in _listed(request)]
     for snapshot, entry in await _variants(request, principal):
-        shaped = _shape_variant(request, principal, snapshot, entry)
+        shaped = _shape_variant(request, principal, terms, snapshot, entry)
         if shaped is not None:
             shown.append(shaped)
     return {"object": "list", "data": [each for each in shown if wanted(each)]}
@@ -100,10 +125,12 @@ async def catalog(
 
 @router.get("/v1/catalog/{model}")
 async def catalog_entry(request: Request, principal: Caller, model: str) -> dict[str, Any]:
+    services = services_of(request)
     found = await _variant(request, principal, model)
+    terms = await services.terms.of(principal.tenant.id)
     if found is None:
-        return _shape(services_of(request).resolver.entry(model))
-    shaped = _shape_variant(request, principal, *found)
+        return _shape(request, principal, terms, services.resolver.entry(model))
+    shaped = _shape_variant(request, principal, terms, *found)
     if shaped is None:
         raise not_found(model)
     return shaped

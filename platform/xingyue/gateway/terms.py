@@ -32,13 +32,10 @@ def offer(
     """No look-up here: a call of a tenant without vouchers, plans and limits costs a few
     comparisons."""
     if not terms.prices and not terms.vouchers and not _limited(principal):
-        return Offer(Rate(_default_id(model), model.price.price().cost_micros), None)
-    entry = _agreed(terms, principal.tenant.id, model, now)
-    if entry is not None and entry.unit is not model.price.unit:
-        # Agreed for a unit that the model no longer counts.
-        entry = None
+        return Offer(Rate(default_id(model), model.price.price().cost_micros), None)
+    entry = agreed(terms, principal.tenant.id, model, now)
     price = model.price.price() if entry is None else entry.flat
-    price_id = _default_id(model) if entry is None else entry.id
+    price_id = default_id(model) if entry is None else entry.id
     caps = tuple(_caps(principal, model.id, now))
     purchase = Purchase(
         tenant_id=principal.tenant.id,
@@ -69,17 +66,21 @@ def offer(
     )
 
 
-def _agreed(
+def agreed(
     terms: TenantTerms, tenant_id: str, model: ServedModel, now: datetime
 ) -> PriceEntry | None:
-    """The price book's; for a tenant's own variant that is in no book, its base's."""
+    """The price book's; for a tenant's own variant that is in no book, its base's. None: the
+    model's own price holds."""
     entry = select_entry(terms.prices, model.id, tenant_id, now)
     if entry is None and model.vendor_id is None and model.id != model.entry.id:
-        return select_entry(terms.prices, model.entry.id, tenant_id, now)
+        entry = select_entry(terms.prices, model.entry.id, tenant_id, now)
+    if entry is not None and entry.unit is not model.price.unit:
+        # Agreed for a unit that the model no longer counts.
+        return None
     return entry
 
 
-def _default_id(model: ServedModel) -> str:
+def default_id(model: ServedModel) -> str:
     """Of a price that is in no book: it says itself what it is."""
     source = "catalog" if model.vendor_id is None else "vendor"
     return f"{source}:{model.price.amount_micros}/{model.price.per}"
