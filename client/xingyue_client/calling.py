@@ -62,14 +62,16 @@ def embed(
     texts: str | Sequence[str],
     *,
     dimensions: int | None = None,
+    input_type: str | None = None,
     idempotency_key: str | None = None,
     timeout_s: float | None = None,
 ) -> Call[Embeddings]:
-    """Vectors of unit length, one a text; at most 256 texts."""
+    """Vectors of unit length, one a text; at most 256 texts. ``input_type``: ``query`` or
+    ``document``; a variant needs it, for it moves queries alone."""
     body = {"model": model, "input": texts if isinstance(texts, str) else list(texts)}
     request = paid(
         "/v1/embeddings",
-        as_json(body | given(dimensions=dimensions)),
+        as_json(body | given(dimensions=dimensions, input_type=input_type)),
         key=idempotency_key,
         timeout_s=timeout_s,
     )
@@ -86,7 +88,7 @@ def chat(
     **options: Any,
 ) -> Call[Chat]:
     """A whole answer. ``vector_store_ids``: for document QA. ``options`` go as they are
-    (``max_tokens``, ``temperature``, ``seed``, ...)."""
+    (``max_tokens``, ``temperature``, ``seed``, ``embedding_model``, ...)."""
     body = _conversation(model, messages, vector_store_ids, options)
     return Call(_chat(body, idempotency_key, timeout_s), result(Chat))
 

@@ -85,13 +85,17 @@ def search(
     *,
     results_max: int = 10,
     score_min: float | None = None,
+    model: str | None = None,
     idempotency_key: str | None = None,
     timeout_s: float | None = None,
 ) -> Call[tuple[Passage, ...]]:
-    """Passages, best first. Costs tokens of the embedding model."""
+    """Passages, best first. Costs tokens of the embedding model, or of ``model``, a variant of it
+    to rank by."""
     body: dict[str, Any] = {"query": query, "max_num_results": results_max}
     if score_min is not None:
         body["ranking_options"] = {"score_threshold": score_min}
+    if model is not None:
+        body["model"] = model
     request = paid(
         f"{_STORES}/{store_id}/search", as_json(body), key=idempotency_key, timeout_s=timeout_s
     )

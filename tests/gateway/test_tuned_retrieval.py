@@ -7,12 +7,22 @@ import hashlib
 import json
 import time
 import uuid
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 from safetensors.numpy import save
 
+from xingyue import tune_worker
+from xingyue.app import weight_store
+from xingyue.finetune.worker import JobWorker
+from xingyue.serving.tuning_child import ChildConfig
+from xingyue.settings import Settings
+from xingyue.storage.s3 import S3Access
 from xingyue.variants.models import NewVersion
+
+ROOT = Path(__file__).parents[2]
 
 FILES = {
     "night.txt": "After ten the east door is closed. Visitors wait at the gate.",
@@ -121,6 +131,60 @@ def test_a_store_as_it_lies_is_searched_by_a_variant(shop, store):
     assert [bill["data"]["model"] for bill in bills[-3:]] == [
         "pharma-embedding", "lab.sop", "pharma-embedding"
     ]  # fmt: skip
+
+
+def run_next_job(services, objects):
+    """The job that waits, brought to its end in this process by a real worker."""
+    settings = Settings(home=ROOT / ".xingyue", catalog=ROOT / "catalog.yaml", _env_file=None)
+    weights = weight_store(settings.resolved(), services.catalog)
+    access = S3Access.external("127.0.0.1:1", "key", "secret", False)
+    config = ChildConfig.of(services.settings, services.catalog, access)
+    parts = tune_worker.worker_parts(config, services.engine, objects)
+    claimed = parts.store.claim_next(60)
+    JobWorker(replace(parts, weight=lambda name: weights.ensure(name, lambda *_: None))).run(
+        claimed
+    )
+
+
+@pytest.mark.weights
+def test_from_pairs_through_a_job_to_a_search(shop, store):
+    things = ("tablets", "pens", "steriliser", "syrup", "filler", "vials", "scale", "water", "foil")
+    told = ("where to keep the {}|The {} stay in a dry place.",
+            "who signs for the {}|Quality assurance answers for the {}.",
+            "how often to look at the {}|Each Monday the {} are inspected.",
+            "what if the {} fail|Faults of the {} are reported in a day.")  # fmt: skip
+    lines = []
+    for thing in things:
+        for pair in told:
+            query, positive = pair.format(thing, thing).split("|")
+            lines.append(json.dumps({"query": query, "positive": positive, "group": thing}))
+    sent = {"files": {"file": ("pairs.jsonl", "\n".join(lines).encode(), "application/jsonl")}}
+    file = shop.call("POST", "/v1/files", "lab", data={"purpose": "fine-tune"}, **sent).json()
+    settings = {"steps": 20, "regularisation": 0.1}
+    job = shop.call(
+        "POST",
+        "/v1/fine_tuning/jobs",
+        "lab",
+        json={
+            "model": "pharma-embedding",
+            "training_file": file["id"],
+            "suffix": "plant",
+            "seed": 7,
+            "method": {"type": "pairs", "pairs": {"hyperparameters": settings}},
+        },
+    ).json()
+    run_next_job(shop.services, shop.objects)
+    path = f"/v1/fine_tuning/jobs/{job['id']}"
+    done = shop.call("GET", path, "lab").json()
+    assert (done["status"], done["fine_tuned_model"]) == ("succeeded", "lab.plant"), done
+    report = shop.call("GET", f"{path}/report", "lab").json()
+    assert report["metrics"]["held_out_questions"] == 8
+    assert report["pictures"] == ["gains.png", "worst.png"]
+    found = shop.call(
+        "POST", f"{store}/search", "lab", json={"query": QUESTION, "model": "lab.plant"}
+    )
+    assert found.json()["data"][0]["filename"] == "store.txt"
+    assert found.headers["x-xingyue-model"] == "lab.plant@1"
 
 
 @pytest.mark.weights

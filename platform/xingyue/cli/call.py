@@ -32,6 +32,9 @@ def call(
     vector_store: Annotated[
         str | None, typer.Option(help="Ask about the files of this vector store.")
     ] = None,
+    input_type: Annotated[
+        str | None, typer.Option(help="query or document: a variant of an embedding needs it.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Inspect an image, ask a question or embed a text, by the model's task."""
@@ -40,7 +43,7 @@ def call(
     if task == "inspect":
         _inspect(client, model, Path(given), template, heatmap, threshold, as_json)
     elif task == "embeddings":
-        _embed(client, model, given, as_json)
+        _embed(client, model, given, input_type, as_json)
     else:
         store = _store(client, documents, vector_store) if task == "document-qa" else None
         _chat(client, model, given, store, as_json)
@@ -79,8 +82,8 @@ def _inspect(
             emit_rows(rows, columns, as_json=False)
 
 
-def _embed(client: Xingyue, model: str, text: str, as_json: bool) -> None:
-    answer = client.embed(model, text)
+def _embed(client: Xingyue, model: str, text: str, input_type: str | None, as_json: bool) -> None:
+    answer = client.embed(model, text, input_type=input_type)
     (vector,) = answer.vectors
     if as_json:
         emit_json(answer.wire())
