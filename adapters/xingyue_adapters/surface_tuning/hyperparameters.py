@@ -52,7 +52,7 @@ class OneClass(Common):
     ``bank``         patches kept by the greedy coreset
     ``dimensions``   of a projected patch
     ``neighbours``   nearest patches averaged
-    ``views``        1, or 2 and 4 to add mirrored views of every good part
+    ``views``        1, or 2 and 4 to add mirrored views of every good part; 0: by their number
     ``folds``        of the cross-validation by group that calibrates the score
     """
 
@@ -65,8 +65,8 @@ class OneClass(Common):
     bank: int = _number(1024, 64, BANK_MAX)
     dimensions: int = _number(64, 16, 152)
     neighbours: int = _number(1, 1, NEIGHBOURS_MAX)
-    views: int = _choice(1, 1, 2, 4)
-    folds: int = _number(4, 2, 10)
+    views: int = _choice(0, 0, 1, 2, 4)
+    folds: int = _number(8, 2, 10)
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from xingyue.errors import InvalidRequest
 from xingyue_adapters.datasets import ImageSample, Needs
 from xingyue_adapters.metrics import cheapest_threshold
-from xingyue_adapters.surface_tuning import classify, one_class
+from xingyue_adapters.surface_tuning import classify, distance_scale, one_class
 from xingyue_adapters.surface_tuning.export import HeadDraft
 from xingyue_adapters.surface_tuning.hyperparameters import Classification, OneClass, Segmentation
 from xingyue_adapters.surface_tuning.job import Task, Work
@@ -105,13 +105,14 @@ def one_class_method(task: Task, settings: OneClass) -> Work:
         )
     seed = task.seed
     shape = one_class.geometry_of(good, settings, task.context.check)
-    seen_good = one_class.patch_views(task.runner, good, settings, shape, views=settings.views)
+    views = one_class.views_of(settings, len(good))
+    seen_good = one_class.patch_views(task.runner, good, settings, shape, views=views)
     seen_defects = one_class.patch_views(task.runner, defects, settings, shape, views=1)
     seen_held = one_class.patch_views(task.runner, task.held, settings, shape, views=1)
     unseen = _unseen_distances(task, good, seen_good, settings)
     _tick(task, "bank", 0, 1)
     model = one_class.fit(seen_good, settings, seed, task.context.check)
-    scaled = one_class.calibrate(
+    scaled = distance_scale.calibrate(
         unseen,
         one_class.image_distances(model.detector, seen_defects, len(defects), settings),
         settings.escape_cost,
@@ -148,6 +149,7 @@ def one_class_method(task: Task, settings: OneClass) -> Work:
     expected = _scaled(scaled.scale, distances)
     choices = {
         "threshold_by": scaled.basis,
+        "views": views,
         "exposure": "stretched" if shape.exposure else "as-is",
     }
     return Work(judged, draft, expected, choices)

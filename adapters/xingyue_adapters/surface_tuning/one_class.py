@@ -1,8 +1,4 @@
-"""Method ``one-class``: a memory bank or a Gaussian of good patches; no defect is needed.
-
-The score's scale comes from good parts that the detector has not seen (cross-validation by group):
-a bank always lies close to what it is made of.
-"""
+"""Method ``one-class``: a memory bank or a Gaussian of good patches; no defect is needed."""
 
 from __future__ import annotations
 
@@ -13,13 +9,10 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import norm
 from sklearn.covariance import ledoit_wolf
-from sklearn.linear_model import LogisticRegression
 
 from xingyue_adapters.datasets import ImageSample
 from xingyue_adapters.hyperparameters import AUTO
-from xingyue_adapters.metrics import cheapest_threshold
 from xingyue_adapters.surface_tuning.features import TrunkRunner
 from xingyue_adapters.surface_tuning.hyperparameters import OneClass
 from xingyue_models import images
@@ -28,7 +21,6 @@ from xingyue_models.surface_inspection.geometry import Geometry, Window
 from xingyue_models.surface_inspection.memory_bank import MemoryBank
 from xingyue_models.surface_inspection.patch_head import (
     Detector,
-    DistanceScale,
     distance_map,
     strongest_mean,
 )
@@ -38,11 +30,8 @@ from xingyue_models.surface_inspection.pooling import covered_shape
 CANDIDATES_MAX = 20_000
 """Patches that the coreset is chosen from; more only takes longer."""
 _GAUSSIAN_PATCHES_MAX = 60_000
-_DEFECTS_FOR_COST = 8
-"""From so many defects on, the threshold weighs escapes; below, only good parts are to go by."""
-_OVERKILL_PER_COST = 0.01
-_OVERKILL_MAX = 0.2
-_GOOD_SCORE = 0.1
+_VIEWED = 160
+"""Good parts and mirrored views of them, together, where the number of views is not given."""
 _SPREAD_MAX = 2.0
 _LIGHT_SAMPLES_MAX = 64
 _LIGHT_SIDE = 256
@@ -85,6 +74,11 @@ def contrast_spread(samples: Sequence[ImageSample], check: Check) -> float:
         ranges.append(max(float(high - low), 1.0))
     low, high = np.percentile(ranges, (10, 90))
     return float(high / low)
+
+
+def views_of(settings: OneClass, parts: int) -> int:
+    """Where good parts are few, what was seen of them is stretched by mirroring."""
+    return settings.views or next((v for v in (4, 2) if v * parts <= _VIEWED), 1)
 
 
 def grid_of(settings: OneClass) -> PatchGrid:
@@ -200,43 +194,3 @@ def image_distances(
             own = strongest_mean(distances, settings.strongest)
             found[view.sample] = max(found[view.sample], own)
     return found
-
-
-@dataclass(frozen=True, slots=True)
-class Scaled:
-    """``basis`` says in words what the threshold was weighed by."""
-
-    scale: DistanceScale
-    threshold: float
-    basis: str
-
-
-def calibrate(
-    good: NDArray[np.float64], defects: NDArray[np.float64], escape_cost: float
-) -> Scaled:
-    """From distances of good parts that the detector has not seen, and of defects, if any.
-
-    With defects enough: the threshold of least cost, a logistic scale. Without: the distance that a
-    share of ``0.01 x escape_cost`` of good parts (at most 0.2) would exceed, were the logarithms of
-    their distances normal; there the score is 0.5, at the median good part 0.1.
-    """
-    if len(defects) >= _DEFECTS_FOR_COST:
-        truth = [False] * len(good) + [True] * len(defects)
-        distances = np.concatenate([good, defects])
-        spread = max(float(distances.std()), 1e-9)
-        model = LogisticRegression(class_weight="balanced", C=1.0)
-        model.fit((distances / spread)[:, None], truth)
-        weight = max(float(model.coef_[0, 0]) / spread, 1e-6)
-        scale = DistanceScale(weight, float(model.intercept_[0]))
-        scores = scale(distances.astype(np.float32)).astype(np.float64)
-        threshold = cheapest_threshold(truth, scores.tolist(), escape_cost)
-        basis = f"least escape_cost x escapes + overkill on {len(defects)} defects and unseen good"
-        return Scaled(scale, round(min(max(threshold, 0.001), 0.999), 4), basis)
-    share = min(_OVERKILL_MAX, _OVERKILL_PER_COST * escape_cost)
-    logs = np.log(np.maximum(good, 1e-6))
-    spread = max(float(logs.std(ddof=1)) if len(logs) > 1 else 0.0, 0.02)
-    border = math.exp(float(logs.mean()) + float(norm.ppf(1 - share)) * spread)
-    middle = min(float(np.median(good)), border * 0.98)
-    weight = math.log((1 - _GOOD_SCORE) / _GOOD_SCORE) / max(border - middle, 1e-6)
-    basis = f"a share of {share:g} of unseen good parts (0.01 x escape_cost); no defects to weigh"
-    return Scaled(DistanceScale(weight, -weight * border), 0.5, basis)

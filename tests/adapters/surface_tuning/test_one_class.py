@@ -15,7 +15,7 @@ import pytest
 from xingyue.contract import FitContext
 from xingyue_adapters.surface_inspection.recipe import SurfaceInspectionRecipe
 from xingyue_adapters.surface_tuning.accuracy import SETS, measure
-from xingyue_adapters.surface_tuning.one_class import calibrate
+from xingyue_adapters.surface_tuning.distance_scale import calibrate, overkill_share
 from xingyue_models.surface_inspection.patch_head import strongest_mean
 
 Build = Callable[..., FitContext]
@@ -39,7 +39,15 @@ def test_a_threshold_without_defects_fails_the_share_asked_for(cost: float) -> N
     good, new = (np.exp(random.normal(1, 0.2, n)) for n in (200, 5000))
     scaled = calibrate(good, np.zeros(0), cost)
     failed = float((scaled.scale(new.astype(np.float32)) >= scaled.threshold).mean())
-    assert failed == pytest.approx(min(0.2, 0.01 * cost), rel=0.35)
+    assert failed == pytest.approx(overkill_share(cost), rel=0.35)
+
+
+def test_the_dearer_an_escape_the_more_good_parts_are_given_for_it() -> None:
+    shares = [overkill_share(cost) for cost in (0.1, 1.0, 5.0, 1000.0)]
+    assert shares == sorted(shares)
+    assert shares[1] == pytest.approx(0.05, abs=0.005)  # as dear as an overkill: half way
+    assert shares[2] == pytest.approx(0.12, abs=0.01)
+    assert 0.01 <= shares[0] < shares[3] == 0.2
 
 
 @pytest.mark.weights
