@@ -18,6 +18,9 @@ from xingyue.variants.recorder import Recorder
 
 
 class TrunkClient(Protocol):
+    def accept(self) -> None:
+        """``Overloaded`` where a call that came now would wait too long."""
+
     async def run(self, item: WorkItem, timeout_s: float) -> Answer: ...
 
     def stream(self, item: WorkItem) -> AsyncIterator[Chunk]: ...
@@ -48,6 +51,12 @@ class Inference:
         if part is None:
             raise Internal(f"{entry.id} has no part {role!r}")
         return part
+
+    def accept(self, model: ServedModel) -> None:
+        """``Overloaded`` where the model's trunk has more to do than it can in time: ask before
+        money is set aside. One of several parts is asked part by part, as it runs."""
+        if model.trunk is not None:
+            self._client(model).accept()
 
     async def run(
         self,

@@ -63,6 +63,12 @@ class Settings(BaseSettings):
     body_max_bytes: int = Field(default=32 * 2**20, description="Largest request body, bytes.")
     image_max_pixels: int = Field(default=50_000_000, description="Largest decoded image, pixels.")
     queue_max: int = Field(default=256, description="Calls waiting per trunk before shedding.")
+    queue_wait_max_s: float = Field(
+        default=0.5,
+        gt=0,
+        description="Longest wait, by the trunk's pace, that a call is still taken for, seconds; "
+        "four batches where those take longer.",
+    )
     deadline_s: float = Field(default=30.0, description="Default deadline of a call, seconds.")
     platform_share_percent: int = Field(
         default=30, ge=0, le=100, description="What the platform keeps of a vendor's price."

@@ -87,7 +87,12 @@ def build_gateway(settings: Settings, catalog: Catalog, access: S3Access) -> Fas
     @asynccontextmanager
     async def services() -> AsyncIterator[Services]:
         remote = {
-            name: RemoteTrunk(name, catalog.trunks[name], queue_max=settings.queue_max)
+            name: RemoteTrunk(
+                name,
+                catalog.trunks[name],
+                queue_max=settings.queue_max,
+                wait_max_s=settings.queue_wait_max_s,
+            )
             for name in catalog.used_trunks("replica")
         }
         readiness = ServeReadiness(catalog)
@@ -117,7 +122,9 @@ def own_trunks(
         image_max_pixels=settings.image_max_pixels,
     )
     names = catalog.used_trunks("gateway")
-    trunks = serving.trunks(names, queue_max=settings.queue_max)
+    trunks = serving.trunks(
+        names, queue_max=settings.queue_max, wait_max_s=settings.queue_wait_max_s
+    )
     try:
         for name in names:
             serving.engine(name)

@@ -50,6 +50,9 @@ class LocalTrunk:
         heads = HeadSource(settings.home / "cache" / "heads", S3Store(access))
         self.engine = Engine(catalog.trunks[TRUNK], lambda name: weights.ensure(name), heads)
 
+    def accept(self):
+        pass
+
     async def run(self, item, timeout_s):
         outcomes, compute_ms = await asyncio.to_thread(self.engine.infer, [item])
         return Answer(outcomes[0], compute_ms, 1)

@@ -25,7 +25,7 @@ def error(answer):
 )
 def test_a_callers_request_id_is_kept_if_it_is_one(world, sent, kept):
     given = world.client.get("/healthz", headers={"x-request-id": sent}).headers["x-request-id"]
-    assert given == sent if kept else re.fullmatch(r"req_[0-9a-f]{24}", given)
+    assert given == sent if kept else re.fullmatch(r"req_[0-9a-f]{34}", given)
 
 
 @pytest.mark.parametrize("path", ["/", "/v1", "/v1/nothing", "/admin/v1/x", "/docs/x", "/%00"])
@@ -177,6 +177,19 @@ def test_overload_is_503_with_when_to_come_back(open_world):
     refused = world.inspect("appliance-surface-qc", "a")
     assert (refused.status_code, error(refused)["code"]) == (503, "overloaded")
     assert refused.headers["retry-after"] == "3"
+
+
+def test_a_busy_trunk_refuses_before_anything_is_set_aside(open_world):
+    class Busy(ScriptedTrunk):
+        def accept(self):
+            raise Overloaded("9 calls are waiting", retry_after_s=2)
+
+    trunk = Busy()
+    world = open_world(lambda catalog: dict.fromkeys(catalog.trunks, trunk))
+    refused = world.inspect("appliance-surface-qc", "a")
+    assert (refused.status_code, error(refused)["code"]) == (503, "overloaded")
+    assert refused.headers["retry-after"] == "2"
+    assert world.call("GET", "/v1/usage/events", "a").json() == []
 
 
 def test_a_fault_of_the_code_is_500_in_the_envelope_and_tells_nothing(open_world):

@@ -79,3 +79,42 @@ def test_a_full_queue_sheds_and_a_deadline_ends_the_wait() -> None:
         assert trunk.sizes == [1]  # The one that gave up was never sent.
 
     asyncio.run(scenario())
+
+
+def test_a_call_that_would_wait_too_long_is_refused_by_the_pace_of_the_batches_before() -> None:
+    async def scenario() -> None:
+        async def send(items: Sequence[WorkItem]) -> tuple[list[Outcome], float]:
+            await asyncio.sleep(0.02)
+            return [WorkResult({}, 1) for _ in items], 1.0
+
+        coalescer = Coalescer(send, max_batch=1, in_flight=1, queue_max=100, wait_max_s=0.1)
+        coalescer.accept()  # Nothing is known yet, and nothing waits.
+        await coalescer.run(_item(), 5)
+        calls = [asyncio.create_task(coalescer.run(_item(), 5)) for _ in range(3)]
+        await asyncio.sleep(0)
+        coalescer.accept()
+        calls += [asyncio.create_task(coalescer.run(_item(), 5)) for _ in range(27)]
+        await asyncio.sleep(0)
+        with pytest.raises(Overloaded, match="of work") as refused:
+            coalescer.accept()
+        assert refused.value.retry_after_s is not None
+        await asyncio.gather(*calls)
+        coalescer.accept()
+
+    asyncio.run(scenario())
+
+
+def test_a_slow_trunk_may_be_waited_for_as_long_as_four_batches() -> None:
+    async def scenario() -> None:
+        async def send(items: Sequence[WorkItem]) -> tuple[list[Outcome], float]:
+            await asyncio.sleep(0.1)
+            return [WorkResult({}, 1) for _ in items], 1.0
+
+        coalescer = Coalescer(send, max_batch=1, in_flight=1, queue_max=100, wait_max_s=0.001)
+        await coalescer.run(_item(), 5)
+        calls = [asyncio.create_task(coalescer.run(_item(), 5)) for _ in range(4)]
+        await asyncio.sleep(0)
+        coalescer.accept()  # Three wait.
+        await asyncio.gather(*calls)
+
+    asyncio.run(scenario())

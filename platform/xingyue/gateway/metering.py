@@ -206,6 +206,7 @@ async def metered(
     services = services_of(request)
     check_model(request, principal, model)
     with services.limiter.call(principal, model.id):
+        services.inference.accept(model)
         hold = await admit(services, principal, model, units_max, idempotency(request, body))
         if isinstance(hold, StoredResponse):
             return replay(hold)

@@ -2,11 +2,15 @@
 
 At most ``in_flight`` batches are out at once. While all are out, calls queue, and the queue itself
 forms the next batch; when none is, a call leaves at once, alone. No timer anywhere.
+
+Overload is met by shedding: a call that would wait too long, by the pace of the batches before, is
+refused before any work is done, so those that are taken are answered in time.
 """
 
 from __future__ import annotations
 
 import asyncio
+import math
 import sys
 import time
 from collections import deque
@@ -16,6 +20,8 @@ from dataclasses import dataclass, field
 from xingyue import metrics, tracing
 from xingyue.contract import Outcome, WorkItem
 from xingyue.errors import DeadlineExceeded, Internal, Overloaded, XingyueError
+
+_BATCHES_WAITED = 4
 
 
 @dataclass(slots=True)
@@ -38,6 +44,22 @@ class _Waiting:
     trace: tracing.QueuedCall | None = None
 
 
+class _Pace:
+    """Moving averages over batches: seconds of one, and seconds between two items while busy."""
+
+    _NEWEST = 0.2
+
+    def __init__(self) -> None:
+        self.batch_s = 0.0
+        self.item_s = 0.0
+
+    def took(self, batch_s: float, items: int, out: int) -> None:
+        """A batch has ended; ``out`` were out beside each other, itself among them."""
+        share = self._NEWEST if self.batch_s else 1.0
+        self.batch_s += share * (batch_s - self.batch_s)
+        self.item_s += share * (batch_s / (items * out) - self.item_s)
+
+
 Send = Callable[[Sequence[WorkItem]], Awaitable[tuple[list[Outcome], float]]]
 
 
@@ -45,13 +67,23 @@ class Coalescer:
     """One per trunk and gateway, used on one event loop."""
 
     def __init__(
-        self, send: Send, *, max_batch: int, in_flight: int, queue_max: int, name: str = ""
+        self,
+        send: Send,
+        *,
+        max_batch: int,
+        in_flight: int,
+        queue_max: int,
+        wait_max_s: float = math.inf,
+        name: str = "",
     ) -> None:
-        """``name``: of the trunk, for the metrics; without one nothing is counted."""
+        """``wait_max_s``: longest wait that ``accept`` takes a call for, or four batches where they
+        take longer. ``name``: of the trunk, for the metrics; without one nothing is counted."""
         self._send = send
         self._max_batch = max_batch
         self._in_flight = in_flight
         self._queue_max = queue_max
+        self._wait_max_s = wait_max_s
+        self._pace = _Pace()
         self._name = name
         self._queue: deque[_Waiting] = deque()
         self._out = 0
@@ -61,6 +93,17 @@ class Coalescer:
     @property
     def waiting(self) -> int:
         return len(self._queue)
+
+    def accept(self) -> None:
+        """``Overloaded`` where a call that came now would wait too long. Asked once a call, however
+        many items it has: they wait for each other, not for others."""
+        wait_s = len(self._queue) * self._pace.item_s
+        if wait_s > max(self._wait_max_s, _BATCHES_WAITED * self._pace.batch_s):
+            raise Overloaded(
+                f"{len(self._queue)} calls are waiting for this model, some {wait_s:.1f} s of "
+                "work; retry shortly",
+                retry_after_s=max(1.0, math.ceil(wait_s)),
+            )
 
     async def run(self, item: WorkItem, timeout_s: float) -> Answer:
         """``Overloaded`` at once when the queue is full, ``DeadlineExceeded`` after
@@ -118,6 +161,7 @@ class Coalescer:
             fault = Internal(f"the batch failed: {type(error).__name__}")
             outcomes, compute_ms = [fault] * len(batch), 0.0
         finally:
+            self._pace.took(time.perf_counter() - left_s, len(batch), self._out)
             self._out -= 1
         heads: set[str] = set()
         for waiting, outcome in zip(batch, outcomes, strict=True):

@@ -20,6 +20,9 @@ class ArithmeticTrunk:
         self._heads = heads
         self.calls = 0
 
+    def accept(self) -> None:
+        """There is always room."""
+
     async def run(self, item: WorkItem, timeout_s: float) -> Answer:
         return Answer(await asyncio.to_thread(self._outcome, item), 1.0, 1)
 
@@ -60,6 +63,9 @@ class ScriptedTrunk:
         self.pause_s = 0.0
         self.closed = 0
         self.calls: list[WorkItem] = []
+
+    def accept(self) -> None:
+        """There is always room."""
 
     async def run(self, item: WorkItem, timeout_s: float) -> Answer:
         self.calls.append(item)

@@ -4,6 +4,7 @@ evaluation, tests."""
 from __future__ import annotations
 
 import asyncio
+import math
 import threading
 from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -65,12 +66,18 @@ class LocalServing:
             return self._engines[trunk]
 
     def trunks(
-        self, names: Iterable[str] | None = None, *, queue_max: int = 256
+        self,
+        names: Iterable[str] | None = None,
+        *,
+        queue_max: int = 256,
+        wait_max_s: float = math.inf,
     ) -> dict[str, LocalTrunk]:
         """What a gateway calls, for the named trunks or all of the catalogue; each is loaded by its
         first call. Close them before this."""
         return {
-            name: LocalTrunk(self, name, self._catalog.trunks[name], queue_max=queue_max)
+            name: LocalTrunk(
+                self, name, self._catalog.trunks[name], queue_max=queue_max, wait_max_s=wait_max_s
+            )
             for name in (self._catalog.trunks if names is None else names)
         }
 
@@ -89,7 +96,13 @@ class LocalTrunk:
     many as batches may be in flight."""
 
     def __init__(
-        self, serving: LocalServing, name: str, spec: TrunkSpec, *, queue_max: int
+        self,
+        serving: LocalServing,
+        name: str,
+        spec: TrunkSpec,
+        *,
+        queue_max: int,
+        wait_max_s: float,
     ) -> None:
         self._serving = serving
         self._name = name
@@ -99,8 +112,12 @@ class LocalTrunk:
             max_batch=spec.max_batch,
             in_flight=spec.batches_in_flight,
             queue_max=queue_max,
+            wait_max_s=wait_max_s,
             name=name,
         )
+
+    def accept(self) -> None:
+        self._coalescer.accept()
 
     async def run(self, item: WorkItem, timeout_s: float) -> Answer:
         return await self._coalescer.run(item, timeout_s)

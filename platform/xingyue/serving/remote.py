@@ -46,7 +46,7 @@ def _is_lost(error: BaseException) -> bool:
 class RemoteTrunk:
     """One per trunk and gateway process."""
 
-    def __init__(self, name: str, spec: TrunkSpec, *, queue_max: int) -> None:
+    def __init__(self, name: str, spec: TrunkSpec, *, queue_max: int, wait_max_s: float) -> None:
         self._handle: Any = serve.get_deployment_handle(
             DEPLOYMENT, app_name(name), _check_exists=False
         )
@@ -56,8 +56,12 @@ class RemoteTrunk:
             max_batch=spec.max_batch,
             in_flight=spec.batches_in_flight * replicas,
             queue_max=queue_max,
+            wait_max_s=wait_max_s,
             name=name,
         )
+
+    def accept(self) -> None:
+        self._coalescer.accept()
 
     async def run(self, item: WorkItem, timeout_s: float) -> Answer:
         return await self._coalescer.run(item, timeout_s)
