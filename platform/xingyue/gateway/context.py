@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import re
-import secrets
 import time
 from collections.abc import MutableMapping
 from typing import Any
@@ -12,7 +11,7 @@ from typing import Any
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from xingyue import metrics
+from xingyue import ids, metrics
 from xingyue.errors import Internal, InvalidRequest, PayloadTooLarge, XingyueError
 from xingyue.gateway.errors import error_response
 
@@ -39,9 +38,7 @@ class RequestContext:
         state["started_s"] = time.perf_counter()
         sent_id = Headers(scope=scope).get("x-request-id", "")
         # A caller's own id is kept, so that its logs and ours meet.
-        state["request_id"] = (
-            sent_id if _REQUEST_ID.match(sent_id) else f"req_{secrets.token_hex(12)}"
-        )
+        state["request_id"] = sent_id if _REQUEST_ID.match(sent_id) else f"req_{ids.unique_hex()}"
         answered = False
         asked = scope["method"]
         if asked == "HEAD":

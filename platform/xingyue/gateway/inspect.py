@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import copy
-import secrets
 from typing import Any
 
 from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import Response
 
+from xingyue import ids
 from xingyue.catalog.spec import Task
 from xingyue.errors import InvalidRequest, XingyueError
 from xingyue.gateway.auth import Caller
@@ -115,7 +115,7 @@ def _item(served: ServedModel, result: Inferred | XingyueError, cost_micros: int
     if isinstance(result, XingyueError):
         return envelope(result)
     return {
-        "id": f"insp_{secrets.token_hex(12)}",
+        "id": f"insp_{ids.unique_hex()}",
         "model": served.id,
         "version": served.version,
         **result.result.value,

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import secrets
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
+from xingyue import ids
+
 CLOUDEVENT_TYPE = "com.xingyue.usage.v1"
 
 
 def new_event_id() -> str:
-    """``evt_`` and 32 hex digits that grow with time, so that their index grows at one end."""
-    return f"evt_{time.time_ns():016x}{secrets.token_hex(8)}"
+    """``evt_`` and hex digits that grow with time, so that their index grows at one end."""
+    return f"evt_{ids.unique_hex()}"
 
 
 @dataclass(frozen=True, slots=True)

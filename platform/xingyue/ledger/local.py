@@ -8,10 +8,10 @@ Amount and consumed mirror the lease's row; reserved is what running calls may c
 from __future__ import annotations
 
 import asyncio
-import secrets
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from xingyue import ids
 from xingyue.ledger.demand import Rate
 
 
@@ -66,7 +66,7 @@ class Hold:
     rate: Rate | None = None
     """What the call's units cost, where its price was fixed with the hold."""
     status: HoldStatus = HoldStatus.OPEN
-    id: str = field(default_factory=lambda: f"hold_{secrets.token_hex(12)}")
+    id: str = field(default_factory=lambda: f"hold_{ids.unique_hex()}")
 
     def _mine(self) -> LocalLease | None:
         # The lease may have been replaced by another since: then there is nothing to give back.

@@ -15,10 +15,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import secrets
 
 from sqlalchemy.exc import SQLAlchemyError
 
+from xingyue import ids
 from xingyue.clock import Clock
 from xingyue.errors import Internal, MeterUnavailable, QuotaExhausted, XingyueError
 from xingyue.ledger import refusals, rules
@@ -174,7 +174,7 @@ class Meter:
         return Hold(tenant_id, amount_max_micros, lease, lease.id, claim)
 
     async def _claim(self, tenant_id: str, idempotency: Idempotency) -> str | StoredResponse:
-        token = f"claim_{secrets.token_hex(12)}"
+        token = f"claim_{ids.unique_hex()}"
         for _ in range(3):
             await self._session.ensure()
             session_id = self._session.id

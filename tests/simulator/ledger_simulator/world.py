@@ -14,6 +14,7 @@ from unittest import mock
 
 from sqlalchemy.exc import OperationalError
 
+from xingyue import ids
 from xingyue.clock import FakeClock
 from xingyue.errors import (
     Conflict,
@@ -335,8 +336,13 @@ def simulate(disk: Disk, seed: int) -> Counter[str]:
     loop = VirtualLoop(world.clock)
     loop.set_exception_handler(lambda _, context: faults.append(context))
     names = Random(seed)
+
+    def drawn() -> str:
+        return names.randbytes(16).hex()
+
     with (
         mock.patch.object(secrets, "token_hex", lambda n=16: names.randbytes(n).hex()),
+        mock.patch.object(ids, "unique_hex", drawn),
         mock.patch.object(writer_module, "_RETRY_S", 0),
     ):
         try:
