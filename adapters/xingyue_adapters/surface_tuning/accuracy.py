@@ -54,8 +54,6 @@ SETS = (
         "AUROC >= 0.90",
         "index_block",
         ("uncertain",),
-        # Cracks are hairlines of two pixels, lost at 224.
-        {"side": 448, "views": 2},
     ),
     KnownSet("casting-impeller", "classification", "AUROC >= 0.99"),
     KnownSet("optical-film", "classification", "accuracy >= 0.97", "photo"),

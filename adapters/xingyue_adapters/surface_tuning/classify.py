@@ -7,6 +7,7 @@ were fitted on. Classes weigh alike whatever their counts.
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import warnings
 from collections.abc import Callable, Sequence
@@ -117,6 +118,12 @@ class Chosen:
     tried: dict[str, float]
     accuracy: float
     """Out of fold."""
+    loss: float
+    """Log-loss out of fold, classes weighing alike."""
+    told: NDArray[np.bool_]
+    """Images that were answered out of fold."""
+    logits: NDArray[np.float64]
+    """Theirs, the temperature in them."""
 
     @property
     def pooling(self) -> Pooling:
@@ -166,13 +173,35 @@ def choose(
     for member in members:
         own = answers[trials.index((member.features, member.strength))]
         logits += member.share * own[told]
-    _, heat, chances = _log_loss(logits, truth, weights)
+    loss, heat, chances = _log_loss(logits, truth, weights)
     return Chosen(
         members,
         heat,
         _threshold(classes, truth, chances, settings.escape_cost),
         {f"{name} {c:g}": round(loss, 4) for (name, c), loss in zip(trials, losses, strict=True)},
         round(float((chances.argmax(axis=1) == truth).mean()), 4),
+        loss,
+        told,
+        logits / heat,
+    )
+
+
+def recalibrated(
+    chosen: Chosen,
+    logits: NDArray[np.float64],
+    classes: tuple[str, ...],
+    truth: NDArray[np.intp],
+    escape_cost: float,
+) -> Chosen:
+    """With threshold and accuracy by other ``logits`` of the images that were told; ``truth`` is
+    of all images, those fitted on first."""
+    own = truth[: len(chosen.told)][chosen.told]
+    chances = softmax(logits.astype(np.float32))
+    return dataclasses.replace(
+        chosen,
+        threshold=_threshold(classes, own, chances, escape_cost),
+        accuracy=round(float((chances.argmax(axis=1) == own).mean()), 4),
+        logits=logits,
     )
 
 

@@ -24,6 +24,7 @@ from xingyue_adapters.datasets import (
     report_images,
     split_by_group,
 )
+from xingyue_adapters.fit_report import LICENCE
 from xingyue_adapters.surface_tuning.export import PARITY_MAX, HeadDraft, parity, write_head
 from xingyue_adapters.surface_tuning.features import TrunkRunner
 from xingyue_adapters.surface_tuning.hyperparameters import Common
@@ -31,12 +32,6 @@ from xingyue_adapters.surface_tuning.measures import Judged, measures
 from xingyue_adapters.surface_tuning.report import Facts, write_report
 
 RECIPE = "surface-inspection"
-LICENCE = {
-    "head": "the tenant's own, as its training data",
-    "training_data": ["unknown to the platform; the tenant answers for it"],
-    "trunk": "Apache-2.0",
-    "commercial_use": None,
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +43,15 @@ class Task:
     fitted: list[ImageSample]
     held: list[ImageSample]
     seed: int
+
+    def ticker(self, stage: str) -> Callable[[int, int], None]:
+        """What a stage calls with steps done and steps in all; raises ``Cancelled``."""
+
+        def tick(done: int, total: int) -> None:
+            self.context.check()
+            self.context.progress(stage, done, total)
+
+        return tick
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,7 +156,7 @@ def _facts(
         },
         "dataset": {"digest": dataset.digest, "kind": dataset.kind, "images": dataset.counts},
         "metrics": dict(found),
-        "licence": LICENCE,
+        "licence": dict(LICENCE),
     }
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -13,17 +12,16 @@ from xingyue.errors import InvalidRequest
 from xingyue_adapters.datasets import ImageSample, Needs
 from xingyue_adapters.metrics import cheapest_threshold
 from xingyue_adapters.surface_tuning import classify, distance_scale, one_class
+from xingyue_adapters.surface_tuning.classification import classification as classification
 from xingyue_adapters.surface_tuning.export import HeadDraft
-from xingyue_adapters.surface_tuning.hyperparameters import Classification, OneClass, Segmentation
+from xingyue_adapters.surface_tuning.hyperparameters import OneClass, Segmentation
 from xingyue_adapters.surface_tuning.job import Task, Work
 from xingyue_adapters.surface_tuning.measures import Judged
 from xingyue_models.surface_inspection import (
     gaussian,
-    linear_head,
     memory_bank,
     segmentation_head,
 )
-from xingyue_models.surface_inspection.manifest import GOOD
 from xingyue_models.surface_inspection.patch_head import DistanceScale
 
 CLASSIFICATION_NEEDS = Needs("classification", classes_min=2, per_class_min=8, groups_min=4)
@@ -33,63 +31,6 @@ SEGMENTATION_NEEDS = Needs(
 )
 ANOMALY = "anomaly"
 _PIXEL_THRESHOLD = 0.5
-
-
-def classification(task: Task, settings: Classification) -> Work:
-    samples = [*task.fitted, *task.held]
-    classes = classify.order_classes(task.fitted)
-    rows = classify.pooled(task.runner, samples, settings, views=settings.views)
-    count = len(task.fitted)
-    chosen = classify.choose(
-        rows[:count],
-        task.fitted,
-        settings,
-        task.seed,
-        _ticker(task, "cross-validation"),
-    )
-    shares = ", ".join(f"{m.features} {m.share:.0%}" for m in chosen.members)
-    task.context.say(f"features: {shares}; accuracy in cross-validation {chosen.accuracy:.3f}")
-    truth = np.array([classes.index(s.label) for s in samples])
-    model = classify.fit_chosen(rows[:count], truth[:count], classes, chosen)
-    seen = rows[count:, 0][:, classify.columns(chosen.pooling)]
-    judged = _judged(task.held, model, seen, chosen.threshold)
-    if settings.refit:
-        _tick(task, "refit", 0, 1)
-        model = classify.fit_chosen(rows, truth, classes, chosen)
-    draft = HeadDraft(
-        kind=linear_head.KIND,
-        labels=tuple(c for c in classes if c != GOOD),
-        threshold=chosen.threshold,
-        pixel_threshold=0.5,
-        geometry=classify.geometry_of(settings),
-        tensors=model.tensors(),
-        own={"classes": list(classes), "features": chosen.pooling.to_manifest()},
-    )
-    expected = classify.scores_of(classes, model.chances(seen))
-    choices = {
-        "members": [dataclasses.asdict(member) for member in chosen.members],
-        "log_loss_by_strength": chosen.tried,
-        "temperature": round(chosen.temperature, 4),
-        "cross_validation_accuracy": chosen.accuracy,
-    }
-    return Work(judged, draft, expected, choices)
-
-
-def _judged(
-    held: list[ImageSample],
-    model: classify.Linear,
-    rows: NDArray[np.float32],
-    threshold: float,
-) -> Judged:
-    chances = model.chances(rows)
-    return Judged(
-        tuple(s.name for s in held),
-        tuple(s.label for s in held),
-        classify.scores_of(model.classes, chances),
-        threshold,
-        model.classes,
-        chances,
-    )
 
 
 def one_class_method(task: Task, settings: OneClass) -> Work:
@@ -110,7 +51,7 @@ def one_class_method(task: Task, settings: OneClass) -> Work:
     seen_defects = one_class.patch_views(task.runner, defects, settings, shape, views=1)
     seen_held = one_class.patch_views(task.runner, task.held, settings, shape, views=1)
     unseen = _unseen_distances(task, good, seen_good, settings)
-    _tick(task, "bank", 0, 1)
+    task.ticker("bank")(0, 1)
     model = one_class.fit(seen_good, settings, seed, task.context.check)
     scaled = distance_scale.calibrate(
         unseen,
@@ -162,7 +103,7 @@ def _unseen_distances(
     found = np.zeros(len(good))
     parts = classify.folds(good, settings.folds, task.seed)
     for step, (fitted, left) in enumerate(parts):
-        _tick(task, "calibration", step, len(parts))
+        task.ticker("calibration")(step, len(parts))
         known, new = set(fitted.tolist()), set(left.tolist())
         model = one_class.fit(
             [v for v in views if v.sample in known], settings, task.seed, task.context.check
@@ -186,7 +127,7 @@ def segmentation(task: Task, settings: Segmentation) -> Work:
     for fitted, left in classify.folds(task.fitted, settings.folds, task.seed):
         known = set(fitted.tolist())
         part = [view for view in seen if view.sample in known]
-        tensors = segment.fit(part, kinds, settings, task.seed, _ticker(task, "calibration"))
+        tensors = segment.fit(part, kinds, settings, task.seed, task.ticker("calibration"))
         unseen[left] = segment.evidence(tensors, seen, count)[left]
     told = np.isfinite(unseen)
     if not told.any():
@@ -197,7 +138,7 @@ def segmentation(task: Task, settings: Segmentation) -> Work:
         )
     scale = segment.scale_of(unseen[told], defective[told])
     threshold = _cheapest(scale, unseen[told], defective[told], settings.escape_cost)
-    tensors = segment.fit(seen, kinds, settings, task.seed, _ticker(task, "fit"))
+    tensors = segment.fit(seen, kinds, settings, task.seed, task.ticker("fit"))
     judged = Judged(
         tuple(s.name for s in task.held),
         tuple(s.label for s in task.held),
@@ -206,7 +147,7 @@ def segmentation(task: Task, settings: Segmentation) -> Work:
     )
     if settings.refit:
         extra = [dataclasses.replace(v, sample=v.sample + count) for v in seen_held]
-        tensors = segment.fit([*seen, *extra], kinds, settings, task.seed, _ticker(task, "refit"))
+        tensors = segment.fit([*seen, *extra], kinds, settings, task.seed, task.ticker("refit"))
     draft = HeadDraft(
         kind=segmentation_head.KIND,
         labels=labels,
@@ -238,12 +179,3 @@ def _cheapest(
 
 def _scaled(scale: DistanceScale, found: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.asarray(scale(found.astype(np.float32)), np.float64)
-
-
-def _ticker(task: Task, stage: str) -> Callable[[int, int], None]:
-    return lambda done, total: _tick(task, stage, done, total)
-
-
-def _tick(task: Task, stage: str, done: int, total: int) -> None:
-    task.context.check()
-    task.context.progress(stage, done, total)

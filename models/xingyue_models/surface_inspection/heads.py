@@ -2,6 +2,7 @@
 
     conv-onnx            a small network over taps and the canvas: boxes and classes of defects
     linear-classes       pooled taps, one matrix product: which class the whole image shows
+    kernel-classes       the same, and a comparison of the picture's own pixels with known pictures
     memory-bank          distance of every patch to the nearest of good parts: a map of the strange
     gaussian             the same map from the mean and covariance of good patches
     linear-segmentation  a thin network on every patch: boxes and classes of defects
@@ -24,6 +25,8 @@ from xingyue_models.surface_inspection.geometry import Window
 from xingyue_models.surface_inspection.manifest import HeadSpec, read_spec
 
 Taps = Mapping[str, NDArray[np.float32]]
+APPEARANCE = "appearance"
+"""Read like a tap, ``(N, appearance.NUMBERS)``: numbers of each window's own pixels."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +58,7 @@ class SurfaceHead(Protocol):
 
     @property
     def taps(self) -> tuple[str, ...]:
-        """Trunk outputs that it reads; empty if it looks at the canvas alone."""
+        """Trunk outputs and ``APPEARANCE`` that it reads; empty if the canvas alone."""
         ...
 
     def nbytes(self) -> int: ...
@@ -86,6 +89,7 @@ def _kinds() -> dict[str, Loader]:
     # Imported here because each kind's file imports the shapes above.
     from xingyue_models.surface_inspection.conv_head import ConvHead
     from xingyue_models.surface_inspection.gaussian import load_gaussian
+    from xingyue_models.surface_inspection.kernel_head import KernelHead
     from xingyue_models.surface_inspection.linear_head import LinearHead
     from xingyue_models.surface_inspection.memory_bank import load_memory_bank
     from xingyue_models.surface_inspection.segmentation_head import SegmentationHead
@@ -93,6 +97,7 @@ def _kinds() -> dict[str, Loader]:
     return {
         "conv-onnx": ConvHead.load,
         "linear-classes": LinearHead.load,
+        "kernel-classes": KernelHead.load,
         "memory-bank": load_memory_bank,
         "gaussian": load_gaussian,
         "linear-segmentation": SegmentationHead.load,

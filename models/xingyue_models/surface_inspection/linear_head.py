@@ -12,7 +12,7 @@ verdict is always ``fail``.
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -44,10 +44,16 @@ class LinearHead:
 
     @classmethod
     def load(cls, spec: HeadSpec, files: HeadFiles) -> LinearHead:
+        return cls.of(spec, files, read_tensors(files, ("weight", "bias")))
+
+    @classmethod
+    def of(
+        cls, spec: HeadSpec, files: HeadFiles, tensors: Mapping[str, NDArray[np.float32]]
+    ) -> LinearHead:
+        """From ``weight`` and ``bias`` of ``tensors``."""
         if len(spec.classes) < 2:
-            raise InvalidRequest(f"a {KIND} head needs two classes or more", param="classes")
+            raise InvalidRequest(f"a {spec.kind} head needs two classes or more", param="classes")
         pooling = Pooling.from_manifest(files.manifest)
-        tensors = read_tensors(files, ("weight", "bias"))
         check_shape("weight", tensors["weight"], (len(spec.classes), pooling.width))
         check_shape("bias", tensors["bias"], (len(spec.classes),))
         return cls(spec, pooling, tensors["weight"], tensors["bias"])
@@ -64,12 +70,20 @@ class LinearHead:
         return self._weight.nbytes + self._bias.nbytes
 
     def answer(
-        self, canvas: NDArray[np.float32], taps: Taps, places: Sequence[Window]
+        self,
+        canvas: NDArray[np.float32],
+        taps: Taps,
+        places: Sequence[Window],
+        more: NDArray[np.float32] | None = None,
     ) -> list[WindowAnswer]:
+        """``more`` ``(N, K)``: logits from elsewhere, to be added."""
         rows = self._pooling.pool(canvas, taps, places)
         side = canvas.shape[-1]
+        logits = rows @ self._weight.T + self._bias
+        if more is not None:
+            logits = logits + more
         answers = []
-        for index, chances in enumerate(softmax(rows @ self._weight.T + self._bias)):
+        for index, chances in enumerate(softmax(logits)):
             score = float(chances.max() if self._good is None else 1 - chances[self._good])
             own = {tap: taps[tap][index] for tap in self.taps}
             heat = functools.partial(self._heat, chances, score, own, places[index], side)

@@ -15,9 +15,9 @@ from xingyue.contract import Head, HeadFiles, Outcome, WorkItem, WorkResult
 from xingyue.errors import Internal, InvalidRequest, XingyueError
 from xingyue_models import images
 from xingyue_models.efficientnet_lite import normalise
-from xingyue_models.surface_inspection import geometry, heads
+from xingyue_models.surface_inspection import appearance, geometry, heads
 from xingyue_models.surface_inspection.geometry import Geometry, Window
-from xingyue_models.surface_inspection.heads import SurfaceHead, WindowAnswer
+from xingyue_models.surface_inspection.heads import APPEARANCE, SurfaceHead, WindowAnswer
 from xingyue_models.surface_inspection.manifest import check_trunk
 from xingyue_models.surface_inspection.request import InspectRequest
 from xingyue_models.surface_inspection.scoring import find_defects, ranked, whole_image
@@ -90,9 +90,12 @@ class SurfaceTrunk:
                     exposed[job.index] = geometry.expose(rgb) if shared.exposure else rgb
                 layers.append(geometry.lay(exposed[job.index], place, shared.side))
             canvas = normalise(np.stack(layers))
-            names = sorted({tap for job, _ in part for tap in job.head.taps})
+            read = {tap for job, _ in part for tap in job.head.taps}
+            names = sorted(read - {APPEARANCE})
             places = [place for _, place in part]
             taps = self._taps.run_windows(canvas, places, shared, names) if names else {}
+            if APPEARANCE in read:
+                taps = {**taps, APPEARANCE: _appearances(part)}
             self._answer(part, canvas, taps)
 
     def _answer(
@@ -119,6 +122,16 @@ class SurfaceTrunk:
                 continue
             for row, answer in zip(rows, answers, strict=True):
                 part[row][0].answers.append(answer)
+
+
+def _appearances(part: Sequence[tuple[_Job, Window]]) -> NDArray[np.float32]:
+    """A row per window; zeros for those of heads that do not read it."""
+    rows = np.zeros((len(part), appearance.NUMBERS), np.float32)
+    for row, (job, place) in enumerate(part):
+        if APPEARANCE in job.head.taps:
+            rgb = job.image.rgb[place.y0 : place.y1, place.x0 : place.x1]
+            rows[row] = appearance.appearance(rgb)
+    return rows
 
 
 def _open(index: int, item: WorkItem, head: Head | None, limits: images.ImageLimits) -> _Job:

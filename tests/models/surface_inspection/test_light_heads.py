@@ -1,4 +1,4 @@
-"""Linear, memory-bank, Gaussian and segmentation heads: loading, refusals, mixed batches, cost.
+"""Linear, kernel, memory-bank, Gaussian and segmentation heads: loading, refusals, batches, cost.
 
 The toy trunk of ``conftest`` has taps of three channels, so these use a trunk with Lite0's own
 widths: constant weights make its taps easy to foresee.
@@ -24,6 +24,7 @@ from safetensors.numpy import save
 from xingyue.contract import HeadFiles, RuntimeSpec, WorkItem, WorkResult
 from xingyue.errors import IntegrityError, InvalidRequest
 from xingyue_models.efficientnet_lite import TAP_CHANNELS, TAP_STRIDES
+from xingyue_models.surface_inspection.appearance import NUMBERS, appearance
 from xingyue_models.surface_inspection.family import SurfaceInspection
 from xingyue_models.surface_inspection.geometry import Window
 from xingyue_models.surface_inspection.pooling import Pooling, covered_cells
@@ -62,6 +63,18 @@ def wide_trunk(tmp_path_factory: pytest.TempPathFactory) -> SurfaceTrunk:
     return SurfaceInspection().load_trunk(lambda name: path, RuntimeSpec(max_batch=4))
 
 
+def kernel_parts(draw: Callable[..., Any]) -> dict[str, Any]:
+    """Of the numbers' own size, so that some pictures are near and others far."""
+    return {
+        "kernel.centre": draw(NUMBERS),
+        "kernel.scale": np.ones(NUMBERS, np.float32),
+        "kernel.known": draw(40, NUMBERS).astype(np.float16),
+        "kernel.weight": 30 * draw(40, 3),
+        "kernel.bias": draw(3),
+        "kernel.gamma": np.array([1e-3], np.float32),
+    }
+
+
 def parts_of(kind: str, seed: int = 0) -> tuple[dict[str, Any], dict[str, Any]]:
     """Manifest keys and tensors of a head of that kind, random but sound."""
     random = np.random.default_rng(seed)
@@ -71,9 +84,10 @@ def parts_of(kind: str, seed: int = 0) -> tuple[dict[str, Any], dict[str, Any]]:
 
     patches = {"taps": ["f8", "f16"], "grid": "f8", "smooth": True}
     scale = {"calibration": {"weight": 1.0, "bias": -1.0}}
-    if kind == "linear-classes":
+    if kind in CLASSES:
         own = {"classes": ["good", "scratch", "stain"], "features": POOLING.to_manifest()}
-        return own, {"weight": draw(3, POOLING.width), "bias": draw(3)}
+        linear = {"weight": draw(3, POOLING.width), "bias": draw(3)}
+        return own, linear | (kernel_parts(draw) if kind == "kernel-classes" else {})
     if kind == "memory-bank":
         tensors = {"projection": draw(WIDE, 16), "offset": draw(16), "bank": draw(50, 16)}
         halves = {name: values.astype(np.float16) for name, values in tensors.items()}
@@ -84,7 +98,8 @@ def parts_of(kind: str, seed: int = 0) -> tuple[dict[str, Any], dict[str, Any]]:
     return {"features": patches, **scale}, tensors | {"bias": draw(3)}
 
 
-KINDS = ("linear-classes", "memory-bank", "gaussian", "linear-segmentation")
+CLASSES = ("linear-classes", "kernel-classes")
+KINDS = (*CLASSES, "memory-bank", "gaussian", "linear-segmentation")
 
 
 @pytest.fixture
@@ -144,7 +159,7 @@ def test_every_kind_answers(wide_trunk: SurfaceTrunk, write: Write, kind: str) -
     assert 0 <= found["score"] <= 1
     assert found["verdict"] == ("fail" if found["score"] >= 0.5 else "pass")
     assert found["heatmap_shape"] == [50, 60]
-    assert ("classes" in found) == (kind == "linear-classes")
+    assert ("classes" in found) == (kind in CLASSES)
     assert 0 < head.nbytes() < 200_000
 
 
@@ -218,6 +233,25 @@ def test_a_manifest_without_a_number_of_cells_scores_the_hottest(
     assert heat.max() == pytest.approx(found[0]["score"], abs=2e-3)
 
 
+def test_a_kernel_head_adds_its_second_opinion(wide_trunk: SurfaceTrunk, write: Write) -> None:
+    pixels = np.asarray(Image.open(io.BytesIO(picture(2))).convert("RGB"))
+    known = np.arcsinh(appearance(pixels))[None].astype(np.float16)
+    alike = {
+        "kernel.centre": np.zeros(NUMBERS, np.float32),
+        "kernel.known": known,
+        "kernel.weight": np.array([[0, 0, 40]], np.float32),
+        "kernel.bias": np.zeros(3, np.float32),
+        "kernel.gamma": np.array([10.0], np.float32),
+    }
+    linear = wide_trunk.load_head(write("linear-classes"))
+    kernel = wide_trunk.load_head(write("kernel-classes", tensors=alike))
+    same, other = picture(2), picture(3)
+    items, heads = [item(same), item(other)] * 2, [linear, linear, kernel, kernel]
+    found = [value(o) for o in wide_trunk.infer(items, heads)]
+    assert found[2]["classes"][0] == {"label": "stain", "score": 1.0}
+    assert found[3]["classes"] == found[1]["classes"]
+
+
 BAD = [
     ("linear-classes", {"classes": ["good"]}, "labels"),
     ("linear-classes", {"classes": ["good", "other"]}, "labels"),
@@ -232,6 +266,11 @@ BAD = [
     ("linear-classes", {"tensors": {"bias": np.zeros(3, np.float64)}}, "files"),
     ("linear-classes", {"tensors": {"more": np.zeros(3, np.float32)}}, "files"),
     ("linear-classes", {"data": b"\x80\x04 not safetensors"}, "files"),
+    ("kernel-classes", {"classes": ["good", "other"]}, "labels"),
+    ("kernel-classes", {"tensors": {"kernel.gamma": np.zeros(1, np.float32)}}, "files"),
+    ("kernel-classes", {"tensors": {"kernel.scale": np.zeros(NUMBERS, np.float32)}}, "files"),
+    ("kernel-classes", {"tensors": {"kernel.known": np.zeros((9, NUMBERS), np.float16)}}, "files"),
+    ("kernel-classes", {"tensors": {"kernel.centre": np.zeros(7, np.float32)}}, "files"),
     ("memory-bank", {"neighbours": 0}, "neighbours"),
     ("memory-bank", {"features": {"taps": ["f8", "f16"], "grid": "f4"}}, "features.grid"),
     ("memory-bank", {"calibration": {"weight": -1, "bias": 0}}, "calibration"),
