@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from xingyue_adapters.hyperparameters import choice, number, read
+from xingyue_adapters.hyperparameters import AUTO, choice, number, read
 from xingyue_models.language_model.adapter import ALPHA_MAX, RANK_MAX
 
-__all__ = ["RATE", "TARGETS", "Settings", "read"]
+__all__ = ["AUTO", "RATE", "SHAPE", "TARGETS", "Settings", "read"]
 
 RATE = 1e-3
 """Peak learning rate at a multiplier of 1."""
+SHAPE = ("rank", "alpha", "layers", "targets")
+"""What an adapter can't change when a fit goes on from it."""
 TARGETS = {
     "attention": ("q_proj", "v_proj"),
     "all": ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"),

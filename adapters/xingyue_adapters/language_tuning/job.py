@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ from xingyue_adapters.fit_report import LICENCE
 from xingyue_adapters.language_tuning import dataset, hyperparameters, served
 from xingyue_adapters.language_tuning.chats import Chat, read_chats
 from xingyue_adapters.language_tuning.export import write_head
-from xingyue_adapters.language_tuning.hyperparameters import Settings
+from xingyue_adapters.language_tuning.hyperparameters import SHAPE, Settings
 from xingyue_adapters.language_tuning.measures import Asked, measures, parity
 from xingyue_adapters.language_tuning.network import GgufNetwork
 from xingyue_adapters.language_tuning.offer import NAME
@@ -57,7 +57,7 @@ def fit(context: FitContext) -> FitResult:
     """``InvalidRequest`` names the hyper-parameter or the lines at fault; ``Cancelled`` passes."""
     started = time.monotonic()
     dataset.check_known(context.method)
-    settings = hyperparameters.read(Settings, context.hyperparameters)
+    settings = _settings(context)
     report, fitted, held = dataset.divide(context, settings.held_out)
     context.say(f"{len(fitted)} chats to fit on and {len(held)} held out by group")
     path = context.weights("trunk")
@@ -110,7 +110,7 @@ def _train(
     learned = run_lower(network, below, chats, context.progress)
     held = learned[fitted:]
     judged = held[: settings.answers]
-    tuner = Tuner(network, settings, context.seed, _start(context, settings))
+    tuner = Tuner(network, settings, context.seed, _start(context))
     sure_base = [_sureness(tuner, each) for each in judged]
     curve = tuner.fit(learned[:fitted], held, context.progress)
     sure = [_sureness(tuner, each) for each in judged]
@@ -135,16 +135,31 @@ def _chats(
     return chats
 
 
-def _start(context: FitContext, settings: Settings) -> Tensors | None:
+def _settings(context: FitContext) -> Settings:
+    """Those given; of a variant to go on from, its own shape."""
+    settings = hyperparameters.read(Settings, context.hyperparameters)
+    if context.base is None:
+        return settings
+    recipe = context.base.manifest.get("recipe")
+    told = recipe.get("hyperparameters") if isinstance(recipe, Mapping) else None
+    had = {name: told[name] for name in SHAPE if name in told} if isinstance(told, Mapping) else {}
+    for name, value in had.items():
+        if context.hyperparameters.get(name, hyperparameters.AUTO) not in (
+            hyperparameters.AUTO,
+            value,
+        ):
+            raise InvalidRequest(
+                f"the variant to go on from was fitted with {name} {value!r}; leave {name} out, or "
+                "start from its base model",
+                param=f"hyperparameters.{name}",
+            )
+    return dataclasses.replace(settings, **had)
+
+
+def _start(context: FitContext) -> Tensors | None:
     """The pairs of the variant to go on from."""
     if context.base is None:
         return None
-    if context.base.manifest.get("alpha") != settings.alpha:
-        raise InvalidRequest(
-            f"the variant to go on from has alpha {context.base.manifest.get('alpha')!r}; give the "
-            "same, or start from its base model",
-            param="hyperparameters.alpha",
-        )
     tensors: Tensors = load_file(context.base.folder / TENSORS_FILE)
     return tensors
 

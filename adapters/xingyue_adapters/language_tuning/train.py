@@ -14,7 +14,6 @@ from peft import LoraConfig, PeftModel, get_peft_model, get_peft_model_state_dic
 from peft.utils import set_peft_model_state_dict
 from torch.nn.functional import cross_entropy
 
-from xingyue.errors import InvalidRequest
 from xingyue_adapters.language_tuning.chats import Chat
 from xingyue_adapters.language_tuning.hyperparameters import RATE, TARGETS, Settings
 from xingyue_adapters.language_tuning.network import GgufNetwork
@@ -65,7 +64,7 @@ class Tuner:
         self, network: GgufNetwork, settings: Settings, seed: int, start: Tensors | None = None
     ) -> None:
         """``start``: the pairs to go on from, of the same layers, targets and rank; else the
-        untouched model. ``InvalidRequest`` where they differ."""
+        untouched model."""
         torch.manual_seed(seed)
         self._settings = settings
         self._below = max(0, network.layers - settings.layers)
@@ -136,13 +135,6 @@ class Tuner:
         }
 
     def _go_on(self, start: Tensors) -> None:
-        mine, given = ({n: v.shape for n, v in t.items()} for t in (self.tensors(), start))
-        if mine != given:
-            raise InvalidRequest(
-                "the variant to go on from has other layers, targets or another rank; leave these "
-                "hyper-parameters as they were, or start from its base model",
-                param="hyperparameters",
-            )
         state = {renumbered(n, -self._below): torch.from_numpy(v) for n, v in start.items()}
         set_peft_model_state_dict(self.model, state)
 

@@ -14,7 +14,7 @@ import pytest
 
 from xingyue.catalog.heads import HeadSource
 from xingyue.catalog.spec import TrunkSpec
-from xingyue.contract import EvalContext, FitResult, HeadRef, WorkItem, WorkResult
+from xingyue.contract import EvalContext, FitResult, HeadFiles, HeadRef, WorkItem, WorkResult
 from xingyue.errors import Cancelled, InvalidRequest
 from xingyue.finetune.results import check_parity
 from xingyue.serving.engine import Engine
@@ -120,6 +120,26 @@ def test_what_is_not_offered_is_refused_before_the_data_is_read(
     with pytest.raises(InvalidRequest) as refused:
         fit(tmp_path / "none.jsonl", tmp_path / "f", tmp_path, {"method": method}, **given)
     assert refused.value.param == param
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        pytest.param("rank", 4, id="rank"),
+        pytest.param("alpha", 8.0, id="alpha"),
+        pytest.param("layers", 3, id="layers"),
+        pytest.param("targets", "attention", id="targets"),
+    ],
+)
+def test_a_variant_to_go_on_from_keeps_its_shape(
+    fit: Any, tmp_path: Path, name: str, value: Any
+) -> None:
+    had = {"rank": 8, "alpha": 16.0, "layers": 6, "targets": "all"}
+    base = HeadFiles(tmp_path, {"recipe": {"hyperparameters": had}})
+    with pytest.raises(InvalidRequest) as refused:
+        fit(tmp_path / "none", tmp_path / "f", tmp_path, {"base": base}, **{name: value})
+    assert refused.value.param == f"hyperparameters.{name}"
+    assert f"was fitted with {name} {had[name]!r}" in refused.value.message
 
 
 def one_group(lines: list[dict[str, Any]]) -> list[dict[str, Any]]:
