@@ -1,9 +1,10 @@
 """Numbers of a picture at its own scale, which the trunk's fixed canvas blurs or blows up.
 
 A crop of twenty pixels and a photo of three hundred are both read pixel by pixel (larger pictures
-are shrunk to ``SIDE``): size and colours; contrast, blobs, lines and edges of five scales; dark
-parts; rings about the middle; local binary patterns (Ojala et al., 2002); long thin lines
-(``ridges``); shade of broad areas. Training and serving share this file.
+are shrunk to ``SIDE``): size; contrast, blobs, lines and edges of five scales; dark parts; rings
+about the middle; local binary patterns (Ojala et al., 2002); long thin lines (``ridges``). Colours
+and the shade of broad areas are left out: they differ from one exposure, or module, to another, and
+the linear model has the colours. Training and serving share this file.
 """
 
 from __future__ import annotations
@@ -15,17 +16,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xingyue_models.surface_inspection import ridges
-from xingyue_models.surface_inspection.ridges import blurred, medians, quantiles
+from xingyue_models.surface_inspection.ridges import blurred, quantiles
 
 SIDE = 320
 """Longest side that is read, pixels."""
 SIGMAS = (0.7, 1.4, 2.8, 5.6, 11.2)
-BROAD = (2.0, 5.0, 10.0, 20.0)
 DARK = (0.1, 0.2, 0.3, 0.4, 0.5)
 DARKER_THAN_MEDIAN = (0.3, 0.5, 0.7, 0.85)
 RINGS = ((0.0, 0.35, 0.7, 1.0, 2.0), (0.0, 2.0, 4.0, 6.0, 8.0, 11.0))
 """Edges of rings: in shares of half the picture, and in pixels."""
-NUMBERS = 33 + 20 * len(SIGMAS) + 36 + 18 + 10 + ridges.NUMBERS + 19 * len(BROAD) + 1
+NUMBERS = 6 + 20 * len(SIGMAS) + 36 + 18 + 10 + ridges.NUMBERS
 _TINY = 1e-3
 _NEIGHBOURS = ((-1, -1), (-1, 0), (-1, 1), (0, 1), (1, 1), (1, 0), (1, -1), (0, -1))
 Plane = NDArray[np.float32]
@@ -38,17 +38,11 @@ def appearance(rgb: NDArray[np.uint8]) -> NDArray[np.float32]:
     grey = np.asarray(cv2.cvtColor(small, cv2.COLOR_RGB2GRAY), np.float32)
     middle = float(np.median(grey))
     numbers = _size(height, width)
-    for channel in range(3):
-        plane = small[..., channel]
-        numbers += quantiles(plane, (0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99))
-        numbers += [float(plane.mean()), float(plane.std())]
     numbers += _scales(grey)
     numbers += _dark(grey, DARK) + _dark(grey / (middle + 0.02), DARKER_THAN_MEDIAN)
     numbers += _rings(grey, middle)
     numbers += _patterns(grey)
     numbers += ridges.ridge_numbers(grey)
-    numbers += _broad(grey / (middle + 0.02))
-    numbers.append(float(np.log(middle + 0.02)))
     return np.asarray(numbers, np.float32)
 
 
@@ -143,17 +137,3 @@ def _patterns(grey: Plane) -> list[float]:
     changes = (brighter != np.roll(brighter, 1, axis=0)).sum(axis=0)
     code = np.where(changes <= 2, brighter.sum(axis=0), 9)
     return [float(v) for v in np.sqrt(np.bincount(code.ravel(), minlength=10) / code.size)]
-
-
-def _broad(grey: Plane) -> list[float]:
-    """Shade of broad areas; then with every column's, and every row's, median taken off."""
-    numbers: list[float] = []
-    edge = 12 if min(grey.shape) > 48 else 0
-    for sigma in BROAD:
-        smooth = blurred(grey, sigma)[edge : grey.shape[0] - edge, edge : grey.shape[1] - edge]
-        numbers += [*quantiles(smooth, (0.005, 0.02, 0.1, 0.25, 0.75, 0.98)), float(smooth.std())]
-        for axis in (0, 1):
-            level = smooth - medians(smooth, axis)
-            numbers += quantiles(level, (0.005, 0.02, 0.1, 0.9, 0.98))
-            numbers.append(float(level.std()))
-    return numbers

@@ -20,14 +20,14 @@ SMALL = {"side": 128, "views": 1, "folds": 2}
 
 
 def crops(folder: Path, count: int) -> Path:
-    """Tiny crops. Dark ones are defective where large, bright ones where small: on the canvas,
-    which all of them fill, that is hard to see, and no weighted sum of size and shade tells it."""
+    """Tiny crops. Rough ones are defective where large, smooth ones where small: on the canvas,
+    which all of them fill, that is hard to see, and no weighted sum of size and grain tells it."""
     for number in range(count):
         random = np.random.default_rng(number)
-        dark, large = number % 2, number // 2 % 2
+        rough, large = number % 2, number // 2 % 2
         side = int(random.integers(20, 25) if large else random.integers(10, 13))
-        grey = random.normal(110 if dark else 145, 12, (side, side))
-        label = "defect" if dark == large else "good"
+        grey = random.normal(random.uniform(100, 150), 13 if rough else 9, (side, side))
+        label = "defect" if rough == large else "good"
         (folder / label).mkdir(parents=True, exist_ok=True)
         name = f"{label}-{chr(97 + number // 26)}{chr(97 + number % 26)}.png"
         cv2.imwrite(str(folder / label / name), np.clip(grey, 0, 255).astype(np.uint8))
@@ -43,7 +43,7 @@ def test_it_is_kept_where_it_helps(build: Build, tmp_path: Path) -> None:
     data = crops(tmp_path / "crops", 120)
     first, second = (RECIPE.fit(build(data, "classification", SMALL)) for _ in range(2))
     assert kind_of(first) == "kernel-classes"
-    assert first.metrics["accuracy"] > 0.85
+    assert first.metrics["accuracy"] > 0.8
     assert first.parity <= first.parity_max
     choices = json.loads((first.report / "report.json").read_text())["choices"]
     assert choices["kernel"]["share"] > 0
