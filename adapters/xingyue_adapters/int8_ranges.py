@@ -27,7 +27,7 @@ from onnxruntime.quantization.calibrate import (
 from xingyue_adapters.surface_inspection.samples import render_tile
 from xingyue_models import images
 from xingyue_models.efficientnet_lite import normalise
-from xingyue_models.efficientnet_lite_int8 import RANGES
+from xingyue_models.efficientnet_lite_int8 import RANGES, prepare
 from xingyue_models.surface_inspection.geometry import Geometry, lay, windows
 
 _GEOMETRY = Geometry(224, windows_max=1, exposure=False)
@@ -52,8 +52,10 @@ def find(trunk: Path, pictures: Iterator[Pixels], out: Path) -> None:
     """Lowest and highest value of every activation of ``trunk`` over ``pictures``, RGB uint8
     ``(H, W, 3)``; written to ``out`` as ONNX Runtime's calibration cache."""
     with TemporaryDirectory() as scratch:
+        prepared = Path(scratch) / "prepared.onnx"
+        prepare(trunk, prepared)
         calibrator = create_calibrator(
-            trunk,
+            prepared,
             None,
             augmented_model_path=str(Path(scratch) / "augmented.onnx"),
             calibrate_method=CalibrationMethod.MinMax,
