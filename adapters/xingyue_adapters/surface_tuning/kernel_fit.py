@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 from scipy.optimize import minimize
+from scipy.special import log_softmax, softmax
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 
@@ -24,7 +25,6 @@ from xingyue_adapters.surface_tuning.measures import balanced_weights
 from xingyue_models.surface_inspection.appearance import appearance
 from xingyue_models.surface_inspection.geometry import Geometry
 from xingyue_models.surface_inspection.kernel_head import Kernel, nearness, squashed
-from xingyue_models.surface_inspection.linear_head import softmax
 
 LOSS_ENOUGH = 0.05
 """A linear model whose log-loss out of fold is below needs no second opinion."""
@@ -38,6 +38,7 @@ SMALL, SMALL_VIEWS = 96, 4
 """Longest side, pixels, of images that are seen in so many views: cheap, and worth it."""
 _CUT = 10
 _SCALE_MIN = 1e-6
+_LOG_MIN = float(np.log(1e-7))
 _SHARES = ((0.05, 4.0), (0.0, 4.0))
 """Bounds; a little of the linear model always counts: the heat map is its."""
 Rows = NDArray[np.float32]
@@ -140,18 +141,23 @@ def _shares(
 ) -> tuple[float, float]:
     """Of both, with the least log-loss: stacking (Wolpert, 1992); a convex problem."""
 
-    def loss(shares: NDArray[np.float64]) -> float:
-        return _loss(shares[0] * linear + shares[1] * kernel, truth, weights)
+    both = np.stack([linear, kernel])
+    own = np.eye(linear.shape[1])[truth]
 
-    found = minimize(loss, np.array([0.5, 0.5]), bounds=_SHARES, method="L-BFGS-B")
+    def loss(shares: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
+        logits = np.tensordot(shares, both, 1)
+        # The slope in closed form: by differences, float noise would decide where the search ends.
+        wrong = weights[:, None] * (softmax(logits, axis=1) - own) / len(truth)
+        return _loss(logits, truth, weights), np.tensordot(both, wrong, 2)
+
+    found = minimize(loss, np.array([0.5, 0.5]), jac=True, bounds=_SHARES, method="L-BFGS-B")
     first, second = (round(float(share), 4) for share in found.x)
     return first, second
 
 
 def _loss(logits: Logits, truth: NDArray[np.intp], weights: NDArray[np.float64]) -> float:
-    chances = softmax(logits.astype(np.float32))
-    own = np.clip(chances[np.arange(len(truth)), truth], 1e-7, 1.0)
-    return float(-(weights * np.log(own, dtype=np.float64)).mean())
+    own = log_softmax(logits, axis=1)[np.arange(len(truth)), truth]
+    return float(-(weights * np.maximum(own, _LOG_MIN)).mean())
 
 
 def fit(
