@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .PHONY: up down status weights test check lint docs eval bench bench-peers bench-variants bench-meter \
-	clean postgres simulate
+	bench-tuning clean postgres simulate
 
 up: $(STAMP)
 	$(BIN)/xingyue up
@@ -58,6 +58,12 @@ PARTS ?= engine platform multiplexed
 bench-variants: $(STAMP) weights
 	for part in $(PARTS); do PYTHONPATH=benchmarks $(BIN)/python -m xingyue_benchmarks.variants \
 	  $$part --seconds $(SECONDS) --rounds $(ROUNDS) || exit; done
+
+# Fine-tuning through the public doors: how long, how good, what serving feels of it:
+# make bench-tuning PART=times|accuracy|starvation DATA=../shared/data
+PART ?= times
+bench-tuning: $(STAMP) weights
+	PYTHONPATH=benchmarks $(BIN)/python -m xingyue_benchmarks.tuning $(PART) --data $(DATA)
 
 # What the meter costs: durable events a second on both databases, a call with it and without, in
 # some 4 minutes: make bench-meter METER_SECONDS=2 METER_ROUNDS=3
