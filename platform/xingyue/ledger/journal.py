@@ -21,7 +21,9 @@ from xingyue.ledger.events import UsageEvent
 from xingyue.ledger.tables import accounts, ledger_head, sessions, transfers, usage_events
 from xingyue.storage.database import to_epoch_micros
 from xingyue.storage.trips import (
+    Change,
     Query,
+    change,
     insert_rows,
     one_trip,
     read,
@@ -30,9 +32,13 @@ from xingyue.storage.trips import (
 )
 
 # Built once: on a small group, building a statement costs more than running it.
-_HEAD_AND_SESSION = select(
-    ledger_head.c.transfer_seq, ledger_head.c.event_seq, sessions.c.gateway_id, sessions.c.state
-).select_from(ledger_head.outerjoin(sessions, sessions.c.id == bindparam("session")))
+_HEAD_AND_SESSION = Query(
+    lambda _: select(
+        ledger_head.c.transfer_seq, ledger_head.c.event_seq, sessions.c.gateway_id, sessions.c.state
+    ).select_from(
+        ledger_head.outerjoin(sessions, sessions.c.id == bindparam("session", type_=String))
+    )
+)
 # PostgreSQL takes two: one that waits for the lock sees what it joins as it was before.
 _HEAD = Query(
     lambda _: select(ledger_head.c.transfer_seq, ledger_head.c.event_seq).with_for_update()
@@ -47,8 +53,8 @@ _BALANCES = Query(
         among(accounts.c.id, "names")
     )
 )
-_SET_HEAD = update(ledger_head).values(
-    transfer_seq=bindparam("transfers"), event_seq=bindparam("events")
+_SET_HEAD = Change(
+    update(ledger_head).values(transfer_seq=bindparam("transfers"), event_seq=bindparam("events"))
 )
 
 Read = tuple[Query, Mapping[str, Any]]
@@ -79,13 +85,13 @@ class Journal:
         self._events: list[dict[str, Any]] = []
         self._event_seq = 0
         self._transfer_seq = 0
-        self._later: list[tuple[Executable, Sequence[dict[str, Any]]]] = []
+        self._later: list[tuple[Executable | Change, Sequence[dict[str, Any]]]] = []
         self._ahead: dict[Query, tuple[Mapping[str, Any], Sequence[Any]]] = {}
         if connection.dialect.name == "postgresql":
             self._begin_together(session_id, ahead, sorted(set(accounts_ahead)))
         else:
             # SQLite's transaction began with the lock.
-            head = connection.execute(_HEAD_AND_SESSION, {"session": session_id}).one()
+            (head,) = read(connection, _HEAD_AND_SESSION, {"session": session_id})
             self._transfer_seq, self._event_seq, self.gateway_id, self.session_state = head
 
     def _begin_together(
@@ -114,7 +120,7 @@ class Journal:
             return known[1]
         return read(self.connection, query, parameters)
 
-    def later(self, statement: Executable, parameters: Sequence[dict[str, Any]]) -> None:
+    def later(self, statement: Executable | Change, parameters: Sequence[dict[str, Any]]) -> None:
         """Write this before the next phase or with ``flush``, whichever comes first."""
         self._later.append((statement, parameters))
 
@@ -122,7 +128,10 @@ class Journal:
         """What comes next may look at what was to be written later."""
         pending, self._later = self._later, []
         for statement, parameters in pending:
-            self.connection.execute(statement, parameters)
+            if isinstance(statement, Change):
+                change(self.connection, statement, parameters)
+            else:
+                self.connection.execute(statement, parameters)
 
     def load(self, account_ids: Iterable[str]) -> None:
         """Read balances in one query; those not loaded are read one by one."""
@@ -214,7 +223,9 @@ class Journal:
                 key="id",
             )
             if self._events or self._transfers:
-                self.connection.execute(
-                    _SET_HEAD, {"transfers": self._transfer_seq, "events": self._event_seq}
+                change(
+                    self.connection,
+                    _SET_HEAD,
+                    [{"transfers": self._transfer_seq, "events": self._event_seq}],
                 )
             self.end_phase()

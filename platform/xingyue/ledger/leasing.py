@@ -25,7 +25,7 @@ from xingyue.ledger.operations import (
 from xingyue.ledger.rules import LeaseState, lease_grant_micros
 from xingyue.ledger.sessions import Session
 from xingyue.ledger.tables import leases
-from xingyue.storage.trips import Query
+from xingyue.storage.trips import Change, Query
 
 _ROOMS = Query(
     lambda among: select(leases.c.id, leases.c.amount_micros, leases.c.consumed_micros).where(
@@ -34,7 +34,7 @@ _ROOMS = Query(
         leases.c.state == bindparam("state", type_=String),
     )
 )
-_CONSUME = (
+_CONSUME = Change(
     update(leases)
     .where(leases.c.id == bindparam("lease"))
     .values(consumed_micros=leases.c.consumed_micros + bindparam("spent"))

@@ -39,6 +39,7 @@ from xingyue.ledger.sessions import Session
 from xingyue.ledger.tables import accounts as accounts_table
 from xingyue.ledger.tables import leases, sessions, transfers
 from xingyue.storage.database import WRITE_OPTION, begin_read, begin_write
+from xingyue.storage.trips import Change
 
 Handler = Callable[[Journal, Session, Sequence[Any]], Sequence[Any]]
 
@@ -57,7 +58,7 @@ _PHASES: tuple[tuple[type[Operation[Any]], Handler], ...] = (
 )
 """The order within a group: what was earned first, then what frees money, then what takes it."""
 
-_SET_LAST_BATCH = (
+_SET_LAST_BATCH = Change(
     update(sessions)
     .where(sessions.c.id == bindparam("session"))
     .values(last_batch=bindparam("number"))

@@ -3,18 +3,34 @@
 On PostgreSQL a trip costs more than most statements: so reads that do not rest on each other leave
 together, as do writes (libpq's pipeline mode), and rows are sent as one JSON value instead of
 hundreds of messages. On SQLite, which is no trip away, statements run as they come, rows many at a
-time.
+time; what SQLAlchemy does around each takes longer there than the statement, so they go to the
+driver as they were compiled once.
 """
 
 from __future__ import annotations
 
 import json
+import sqlite3
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
 from typing import Any
 
-from sqlalchemy import ARRAY, ColumnElement, Connection, Select, String, Table, any_, bindparam
+from sqlalchemy import (
+    ARRAY,
+    ColumnElement,
+    Connection,
+    Select,
+    String,
+    Table,
+    Update,
+    any_,
+    bindparam,
+    func,
+    literal_column,
+    select,
+)
+from sqlalchemy.dialects import sqlite
 from sqlalchemy.dialects.postgresql import psycopg
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.sql.compiler import Compiled
@@ -32,16 +48,42 @@ class Query:
     that stays the same statement for any number of them."""
 
     def __init__(self, build: Callable[[Among], Select[Any]]) -> None:
-        self.sqlite = build(lambda column, name: column.in_(bindparam(name, expanding=True)))
+        self.sqlite = build(
+            lambda column, name: column.in_(
+                select(literal_column("value")).select_from(func.json_each(bindparam(name)))
+            )
+        )
         self.postgresql = build(
             lambda column, name: column == any_(bindparam(name, type_=ARRAY(String)))
         )
 
 
+class Change:
+    """An update of plain columns by plain values, for one row or many."""
+
+    def __init__(self, statement: Update) -> None:
+        self.statement = statement
+
+
 def read(connection: Connection, query: Query, parameters: Mapping[str, Any]) -> Sequence[Any]:
     """The rows, as tuples."""
-    statement = query.postgresql if _is_postgresql(connection) else query.sqlite
-    return connection.execute(statement, dict(parameters)).all()
+    if _is_postgresql(connection):
+        return connection.execute(query.postgresql, dict(parameters)).all()
+    values = {
+        name: json.dumps(value) if isinstance(value, list | tuple) else value
+        for name, value in parameters.items()
+    }
+    with _driver(connection) as raw:
+        return raw.execute(_compiled_sqlite(query.sqlite), values).fetchall()
+
+
+def change(connection: Connection, what: Change, rows: Rows) -> None:
+    """The update, once for each of ``rows``: its parameters by name."""
+    if _is_postgresql(connection):
+        connection.execute(what.statement, [dict(row) for row in rows])
+        return
+    with _driver(connection) as raw:
+        raw.executemany(_compiled_sqlite(what.statement), rows)
 
 
 def read_together(
@@ -67,6 +109,22 @@ def read_together(
 @lru_cache(maxsize=64)
 def _compiled(statement: Select[Any]) -> Compiled:
     return statement.compile(dialect=psycopg.dialect())  # type: ignore[no-untyped-call]
+
+
+@lru_cache(maxsize=64)
+def _compiled_sqlite(statement: Select[Any] | Update) -> str:
+    return str(statement.compile(dialect=sqlite.dialect(paramstyle="named")))
+
+
+@contextmanager
+def _driver(connection: Connection) -> Iterator[sqlite3.Connection]:
+    """SQLite's own connection; its errors are raised as SQLAlchemy would."""
+    raw = connection.connection.dbapi_connection
+    assert isinstance(raw, sqlite3.Connection)
+    try:
+        yield raw
+    except sqlite3.Error as error:
+        raise DBAPIError.instance(None, None, error, sqlite3.Error, hide_parameters=True) from error
 
 
 @contextmanager
@@ -102,7 +160,8 @@ def insert_rows(connection: Connection, table: Table, rows: Rows) -> None:
     for start in range(0, len(rows), most):
         part = rows[start : start + most]
         values = tuple(value for row in part for value in row.values())
-        connection.exec_driver_sql(_insert_values(table, names, len(part)), values)
+        with _driver(connection) as raw:
+            raw.execute(_insert_values(table, names, len(part)), values)
 
 
 def upsert_rows(connection: Connection, table: Table, rows: Rows, key: str) -> None:
@@ -118,7 +177,8 @@ def upsert_rows(connection: Connection, table: Table, rows: Rows, key: str) -> N
         connection.exec_driver_sql(statement, {"rows": _json(rows)})
         return
     values = tuple(value for row in rows for value in row.values())
-    connection.exec_driver_sql(_insert_values(table, names, len(rows)) + conflict, values)
+    with _driver(connection) as raw:
+        raw.execute(_insert_values(table, names, len(rows)) + conflict, values)
 
 
 def _is_postgresql(connection: Connection) -> bool:
