@@ -6,7 +6,6 @@ Bounds live beside the default, in the field's metadata; ``read`` is the only wa
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
@@ -56,7 +55,6 @@ def _checked(field: dataclasses.Field[Any], value: Any) -> Any:
         fits = (
             not isinstance(value, bool)
             and isinstance(value, int if whole else int | float)
-            and math.isfinite(value)
             and low <= value <= high
         )
     if not fits:

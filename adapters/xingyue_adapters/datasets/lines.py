@@ -87,6 +87,8 @@ def _object(line: str) -> dict[str, Any]:
         raise ValueError(f"has more than {LINE_CHARS_MAX} characters")
     try:
         content = json.loads(line)
+        # Half of an emoji, as a text cut in UTF-16 ends with, is no text.
+        json.dumps(content, ensure_ascii=False).encode()
     except (ValueError, RecursionError) as error:
         raise ValueError(f"is not JSON ({error})") from error
     if not isinstance(content, dict):

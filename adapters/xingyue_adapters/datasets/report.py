@@ -28,6 +28,7 @@ class Needs:
     ``good_min``       images of good parts; fewer than ``good_advised`` are warned of
     ``defects_min``    images of defects, all kinds together
     ``groups_min``     different groups in all: one can't hold out a part of one
+    ``labels_fitted``  whether labels are learned, so that one must be in the training set
     ``masks_min``      defect images with an outline; ``boxes_count`` takes boxes for one
     """
 
@@ -38,6 +39,7 @@ class Needs:
     good_advised: int = 0
     defects_min: int = 0
     groups_min: int = 2
+    labels_fitted: bool = True
     masks_required: bool = False
     masks_min: int = 1
     boxes_count: bool = False
@@ -72,7 +74,7 @@ def report_images(
     ]
     if validation is not None:
         notes += [replace(n, message=f"validation set: {n.message}") for n in validation.notes]
-        notes += report_leakage(dataset, validation)
+        notes += report_leakage(dataset, validation, labels_fitted=needs.labels_fitted)
     order = {"error": 0, "warning": 1, "info": 2}
     notes.sort(key=lambda found: order[found.severity])
     return DatasetReport(
@@ -80,12 +82,14 @@ def report_images(
     )
 
 
-def report_leakage(fitted_on: ImageDataset, validation: ImageDataset) -> tuple[DatasetNote, ...]:
+def report_leakage(
+    fitted_on: ImageDataset, validation: ImageDataset, *, labels_fitted: bool = True
+) -> tuple[DatasetNote, ...]:
     """What is on both sides, which would make the measured accuracy a fiction; and labels of the
-    validation that the training lacks."""
+    validation that the training lacks, where it learns labels."""
     notes = list(leakage_between(fitted_on, validation))
     unknown = sorted(set(validation.counts) - set(fitted_on.counts))
-    if unknown:
+    if unknown and labels_fitted:
         notes.append(
             note(
                 "error",

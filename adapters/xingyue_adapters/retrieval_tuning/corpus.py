@@ -64,6 +64,15 @@ def texts_of(samples: Sequence[PairSample]) -> dict[str, int]:
     return found
 
 
+def _check_cells(questions: int, passages: int) -> None:
+    if questions * passages > CELLS_MAX:
+        raise PayloadTooLarge(
+            f"{questions} questions on {passages} passages are more than this training takes "
+            f"({CELLS_MAX:,} combinations); send fewer questions, negatives or documents",
+            param="data",
+        )
+
+
 def build_corpus(
     samples: Sequence[PairSample],
     documents: Mapping[str, Path],
@@ -74,6 +83,7 @@ def build_corpus(
     """``PayloadTooLarge`` beyond ``CELLS_MAX``. Documents that can't be read are left out: the data
     set's report has named them."""
     texts = texts_of(samples)
+    _check_cells(len(samples), len(texts))  # Each is a passage or more: refused before the work.
     parts = []
     total = len(texts) + len(documents)
     for text, number in texts.items():
@@ -88,12 +98,7 @@ def build_corpus(
         except XingyueError:
             continue
     index = DocumentIndex.from_bytes(merge_indexes(parts))
-    if len(samples) * len(index.passages) > CELLS_MAX:
-        raise PayloadTooLarge(
-            f"{len(samples)} questions on {len(index.passages)} passages are more than this "
-            f"training takes ({CELLS_MAX:,} combinations); send fewer documents or questions",
-            param="data",
-        )
+    _check_cells(len(samples), len(index.passages))
     numbers = [
         _DOCUMENT if about["file_id"].startswith("document:") else int(about["file_id"])
         for about in index.files

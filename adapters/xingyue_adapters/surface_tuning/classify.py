@@ -293,8 +293,12 @@ def _rotate(known: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np
     """``known`` ``(n, F)`` in the coordinates of its own span, and the basis ``(F, r)`` of it.
 
     A linear model with a squared penalty has its weights in that span, so the fit is the same, and
-    with fewer rows than features far cheaper.
+    with fewer rows than features far cheaper. The smaller of the two products gives the span.
     """
+    if len(known) > known.shape[1]:
+        values, vectors = np.linalg.eigh(known.T @ known)
+        basis = vectors[:, values > values[-1] * 1e-10]
+        return known @ basis, basis
     values, vectors = np.linalg.eigh(known @ known.T)
     kept = values > values[-1] * 1e-10
     lengths = np.sqrt(values[kept])

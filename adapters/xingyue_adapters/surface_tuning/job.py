@@ -120,8 +120,15 @@ def _divide(
     if given is not None:
         return report, list(dataset.samples), list(given.samples)
     marked = [s for s in dataset.samples if s.split == "val"]
-    if marked and len(marked) < len(dataset.samples):
-        return report, [s for s in dataset.samples if s.split != "val"], marked
+    rest = [s for s in dataset.samples if s.split != "val"]
+    if marked and rest:
+        missing = sorted({s.label for s in marked} - {s.label for s in rest})
+        if not needs.labels_fitted or not missing:
+            return report, rest, marked
+        context.say(
+            f"warning: the training folder has no {', '.join(missing)}; all images are divided "
+            "anew, by group, so that every label is on both sides"
+        )
     fitted, held = split_by_group(dataset.samples, share=settings.held_out, seed=context.seed)
     return report, fitted, held
 

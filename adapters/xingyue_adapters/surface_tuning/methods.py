@@ -25,7 +25,7 @@ from xingyue_models.surface_inspection import (
 from xingyue_models.surface_inspection.patch_head import DistanceScale
 
 CLASSIFICATION_NEEDS = Needs("classification", classes_min=2, per_class_min=8, groups_min=4)
-ONE_CLASS_NEEDS = Needs("one-class", good_min=8, good_advised=20, groups_min=4)
+ONE_CLASS_NEEDS = Needs("one-class", good_min=8, good_advised=20, groups_min=4, labels_fitted=False)
 SEGMENTATION_NEEDS = Needs(
     "segmentation", defects_min=8, groups_min=4, masks_required=True, masks_min=8, boxes_count=True
 )
@@ -102,6 +102,14 @@ def _unseen_distances(
     """``(len(good),)``: of each good part, as a detector sees it that was fitted on others."""
     found = np.zeros(len(good))
     parts = classify.folds(good, settings.folds, task.seed)
+    if not parts:
+        # All good parts are of one group: each then stands for itself, and the scale is too kind.
+        task.context.say(
+            "warning: the good parts are all of one group, so the threshold rests on parts much "
+            "like those that were fitted on; add good parts of other lots"
+        )
+        alone = [dataclasses.replace(sample, group=sample.name) for sample in good]
+        parts = classify.folds(alone, settings.folds, task.seed)
     for step, (fitted, left) in enumerate(parts):
         task.ticker("calibration")(step, len(parts))
         known, new = set(fitted.tolist()), set(left.tolist())

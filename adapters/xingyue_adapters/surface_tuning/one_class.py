@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.covariance import ledoit_wolf
 
+from xingyue.errors import InvalidRequest
 from xingyue_adapters.datasets import ImageSample
 from xingyue_adapters.hyperparameters import AUTO
 from xingyue_adapters.surface_tuning.features import TrunkRunner
@@ -29,6 +30,8 @@ from xingyue_models.surface_inspection.pooling import covered_shape
 
 CANDIDATES_MAX = 20_000
 """Patches that the coreset is chosen from; more only takes longer."""
+PATCH_BYTES_MAX = 4 << 30
+"""Of all good images, or of all held out; some 8,000 windows of 512 pixels."""
 _GAUSSIAN_PATCHES_MAX = 60_000
 _VIEWED = 160
 """Good parts and mirrored views of them, together, where the number of views is not given."""
@@ -96,16 +99,22 @@ def patch_views(
     *,
     views: int,
 ) -> list[View]:
-    grid = grid_of(settings)
-    return [
-        View(
-            seen.sample,
-            seen.view,
-            seen.place,
-            grid.of({tap: values[None] for tap, values in seen.taps.items()}, 0).astype(np.float16),
-        )
-        for seen in runner.windows(samples, geometry, grid.taps, views=views)
-    ]
+    """``InvalidRequest`` where all of them together are more than ``PATCH_BYTES_MAX``."""
+    grid, found, taken = grid_of(settings), list[View](), 0
+    for seen in runner.windows(samples, geometry, grid.taps, views=views):
+        taps = {tap: values[None] for tap, values in seen.taps.items()}
+        patches = grid.of(taps, 0).astype(np.float16)
+        taken += patches.nbytes
+        if taken > PATCH_BYTES_MAX:
+            raise InvalidRequest(
+                f"{len(samples)} images of this size are more than one-class keeps in memory "
+                f"({PATCH_BYTES_MAX >> 30} GiB of patches, {len(found)} views so far); send fewer "
+                "good images (a few hundred are plenty), or lower side or windows_max",
+                code="too_many_images",
+                param="data",
+            )
+        found.append(View(seen.sample, seen.view, seen.place, patches))
+    return found
 
 
 @dataclass(frozen=True, slots=True)

@@ -110,3 +110,10 @@ def test_a_question_may_have_several_passages(tmp_path: Path, scratch: Path) -> 
     assert codes == ["duplicates"]
     codes = [n.code for n in report_texts(dataset, samples_min=1).notes]
     assert codes == ["duplicates", "contradicting_answers"]
+
+
+def test_half_an_emoji_is_a_fault_of_its_line_alone(tmp_path: Path, scratch: Path) -> None:
+    cut = '{"query": "x", "positive": "cut \\ud83d", "group": "g"}'
+    dataset = open_pairs(write(tmp_path / "a.jsonl", {"query": "q", "positive": "p"}, cut), scratch)
+    assert len(dataset.samples) == 1
+    assert list(dataset.unreadable) == ["a.jsonl:2"]

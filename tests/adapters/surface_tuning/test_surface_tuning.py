@@ -153,6 +153,7 @@ def test_supervised_without_outlines_tells_classes(
         ("classification", {"side": 230}, "hyperparameters.side"),
         ("classification", {"held_out": 0.9}, "hyperparameters.held_out"),
         ("classification", {"views": True}, "hyperparameters.views"),
+        ("classification", {"folds": 10**400}, "hyperparameters.folds"),
         ("classification", {"folds": 2.5}, "hyperparameters.folds"),
         ("classification", {"refit": "yes"}, "hyperparameters.refit"),
         ("one-class", {"bank": 10}, "hyperparameters.bank"),
