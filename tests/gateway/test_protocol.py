@@ -192,6 +192,28 @@ def test_a_busy_trunk_refuses_before_anything_is_set_aside(open_world):
     assert world.call("GET", "/v1/usage/events", "a").json() == []
 
 
+def test_a_stored_answer_needs_no_room(open_world):
+    class Filling(ScriptedTrunk):
+        full = False
+
+        def accept(self):
+            if self.full:
+                raise Overloaded("9 calls are waiting")
+
+    trunk = Filling()
+    world = open_world(lambda catalog: dict.fromkeys(catalog.trunks, trunk))
+    first = world.inspect("appliance-surface-qc", "a", headers={"idempotency-key": "k1"})
+    trunk.full = True
+    again = world.inspect("appliance-surface-qc", "a", headers={"idempotency-key": "k1"})
+    assert (again.status_code, again.content) == (200, first.content)
+    other = world.inspect("appliance-surface-qc", "a", headers={"idempotency-key": "k2"})
+    assert other.status_code == 503
+    trunk.full = False
+    later = world.inspect("appliance-surface-qc", "a", headers={"idempotency-key": "k2"})
+    assert later.status_code == 200
+    assert len(world.call("GET", "/v1/usage/events", "a").json()) == 2
+
+
 def test_a_fault_of_the_code_is_500_in_the_envelope_and_tells_nothing(open_world):
     class Broken(ScriptedTrunk):
         async def run(self, item, timeout_s):

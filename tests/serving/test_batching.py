@@ -118,3 +118,22 @@ def test_a_slow_trunk_may_be_waited_for_as_long_as_four_batches() -> None:
         await asyncio.gather(*calls)
 
     asyncio.run(scenario())
+
+
+def test_one_slow_batch_is_no_new_pace() -> None:
+    async def scenario() -> None:
+        slow = iter([0.002] * 10 + [0.5])
+
+        async def send(items: Sequence[WorkItem]) -> tuple[list[Outcome], float]:
+            await asyncio.sleep(next(slow, 0.002))
+            return [WorkResult({}, 1) for _ in items], 1.0
+
+        coalescer = Coalescer(send, max_batch=8, in_flight=1, queue_max=100, wait_max_s=0.2)
+        for _ in range(11):
+            await coalescer.run(_item(), 5)
+        calls = [asyncio.create_task(coalescer.run(_item(), 5)) for _ in range(9)]
+        await asyncio.sleep(0)
+        coalescer.accept()
+        await asyncio.gather(*calls)
+
+    asyncio.run(scenario())

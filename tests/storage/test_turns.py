@@ -80,3 +80,27 @@ def test_a_killed_process_keeps_no_gate(path):
     with begin_write(engine) as connection:
         connection.execute(text("INSERT INTO t VALUES (1)"))
     engine.dispose()
+
+
+def test_the_gate_has_its_database_s_mode_and_reading_needs_none(path):
+    path.chmod(0o660)
+    gate = path.with_name(path.name + "-gate")
+    gate.unlink()
+    engine = open_engine(f"sqlite:///{path}")
+    with engine.connect() as connection:
+        connection.execute(text("SELECT * FROM t"))
+    assert not gate.exists()
+    with begin_write(engine) as connection:
+        connection.execute(text("INSERT INTO t VALUES (1)"))
+    assert gate.stat().st_mode & 0o777 == 0o660
+    engine.dispose()
+
+
+def test_a_gate_that_cannot_be_opened_is_a_fault_of_the_database(path):
+    gate = path.with_name(path.name + "-gate")
+    gate.unlink()
+    gate.mkdir()
+    engine = open_engine(f"sqlite:///{path}")
+    with pytest.raises(OperationalError), begin_write(engine):
+        pass
+    engine.dispose()

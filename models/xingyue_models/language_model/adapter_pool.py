@@ -13,15 +13,19 @@ from __future__ import annotations
 
 import tempfile
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from xingyue.errors import Overloaded
 from xingyue_models.language_model.adapter import Adapter
 from xingyue_models.language_model.llama import LlamaServer
 
+_WAIT_MAX_S = 5.0
+"""For the engine before the last to end; starting one takes a second or two."""
 Start = Callable[[Sequence[Path]], LlamaServer]
 
 
@@ -79,6 +83,8 @@ class AdapterPool:
             generation.llama.close()
 
     def _enter(self, adapter: Adapter) -> _Generation:
+        """``Overloaded`` where the engine before the last still has calls after a while."""
+        until_s = time.monotonic() + _WAIT_MAX_S
         with self._changed:
             while True:
                 if self._closed:
@@ -92,7 +98,15 @@ class AdapterPool:
                     return current
                 if not self._starting and self._retired is None:
                     break
-                self._changed.wait()
+                left_s = until_s - time.monotonic()
+                if left_s <= 0 or not self._changed.wait(left_s):
+                    # Not for ever: a stream still read from the retired engine may need this
+                    # very thread for its next word.
+                    raise Overloaded(
+                        "another adapter is taking over while calls still run on the one before; "
+                        "retry shortly",
+                        retry_after_s=_WAIT_MAX_S,
+                    )
             self._starting = True
             # Whoever came meanwhile is taken along: several new adapters cost one start.
             wanted = tuple(self._recent)[-self._adapters_max :]

@@ -35,6 +35,7 @@ class _Job:
     request: InspectRequest
     image: images.Decoded
     places: list[Window]
+    limits: images.ImageLimits
     answers: list[WindowAnswer] = field(default_factory=list)
     error: XingyueError | None = None
 
@@ -142,11 +143,10 @@ def _open(index: int, item: WorkItem, head: Head | None, limits: images.ImageLim
         )
     loaded: SurfaceHead = head  # type: ignore[assignment]  # only our load_head makes them
     shared = loaded.spec.geometry
-    # A picture that is to be overlaid is decoded in full; otherwise a large JPEG may be shrunk.
-    target = None if request.heatmap else shared.longest
-    image = images.decode(request.image, limits=limits, target_side=target)
+    # A large JPEG may be shrunk, with a heat map or without: asking for one changes no score.
+    image = images.decode(request.image, limits=limits, target_side=shared.longest)
     height, width = image.rgb.shape[:2]
-    return _Job(index, loaded, request, image, geometry.windows(width, height, shared))
+    return _Job(index, loaded, request, image, geometry.windows(width, height, shared), limits)
 
 
 def _result(job: _Job) -> WorkResult:
@@ -187,7 +187,9 @@ def _locate(job: _Job, value: dict[str, Any], blobs: dict[str, bytes], localised
         found = find_defects(heat, kinds, spec.labels, threshold=spec.pixel_threshold)
         value["defects"] = [defect.scaled(across, down).to_json() for defect in found]
     if job.request.heatmap:
-        value["heatmap"] = base64.b64encode(images.heatmap_overlay(image.rgb, heat)).decode()
+        # Laid over the picture in full.
+        whole = images.decode(job.request.image, limits=job.limits).rgb
+        value["heatmap"] = base64.b64encode(images.heatmap_overlay(whole, heat)).decode()
     if job.request.heatmap_raw:
         full = cv2.resize(heat, (image.width, image.height), interpolation=cv2.INTER_LINEAR)
         value["heatmap_shape"] = [image.height, image.width]

@@ -206,11 +206,16 @@ async def metered(
     services = services_of(request)
     check_model(request, principal, model)
     with services.limiter.call(principal, model.id):
-        services.inference.accept(model)
-        hold = await admit(services, principal, model, units_max, idempotency(request, body))
+        key = idempotency(request, body)
+        if key is None:
+            services.inference.accept(model)
+        hold = await admit(services, principal, model, units_max, key)
         if isinstance(hold, StoredResponse):
             return replay(hold)
         try:
+            if key is not None:
+                # Not before: an answer that is stored needs no room.
+                services.inference.accept(model)
             ran = await run()
             event = usage_event(request, principal, model, min(ran.units, units_max), hold)
             content, form = render(ran.body(cost_of(hold)))

@@ -47,7 +47,8 @@ class _Waiting:
 class _Pace:
     """Moving averages over batches: seconds of one, and seconds between two items while busy."""
 
-    _NEWEST = 0.2
+    _NEWEST, _LEAP_MAX = 0.2, 4.0
+    """One slow batch, such as a document read between searches, is no new pace; many are."""
 
     def __init__(self) -> None:
         self.batch_s = 0.0
@@ -55,9 +56,12 @@ class _Pace:
 
     def took(self, batch_s: float, items: int, out: int) -> None:
         """A batch has ended; ``out`` were out beside each other, itself among them."""
-        share = self._NEWEST if self.batch_s else 1.0
-        self.batch_s += share * (batch_s - self.batch_s)
-        self.item_s += share * (batch_s / (items * out) - self.item_s)
+        item_s = batch_s / (items * out)
+        if not self.batch_s:
+            self.batch_s, self.item_s = batch_s, item_s
+            return
+        self.batch_s += self._NEWEST * (min(batch_s, self._LEAP_MAX * self.batch_s) - self.batch_s)
+        self.item_s += self._NEWEST * (min(item_s, self._LEAP_MAX * self.item_s) - self.item_s)
 
 
 Send = Callable[[Sequence[WorkItem]], Awaitable[tuple[list[Outcome], float]]]

@@ -16,20 +16,20 @@ import sqlite3
 import time
 
 from sqlalchemy import Connection, Engine, event
+from sqlalchemy.exc import OperationalError
 from sqlalchemy.pool import ConnectionPoolEntry
 
 _LOOK_S = 0.0005
-_GATE = "xingyue_gate"
+_GATE, _PATH = "xingyue_gate", "xingyue_path"
 
 
 def add_gates(engine: Engine, path: str) -> None:
-    """Every connection of the engine, to the SQLite file ``path``, gets a gate: ``<path>-gate``."""
+    """Every connection of the engine that writes to the SQLite file ``path`` gets a gate, a lock
+    on ``<path>-gate``, when it first does."""
 
     @event.listens_for(engine, "connect")
-    def _open(_connection: sqlite3.Connection, record: ConnectionPoolEntry) -> None:
-        # One for each connection: two of the same process exclude each other just so.
-        gate = os.open(f"{path}-gate", os.O_RDWR | os.O_CREAT, 0o600)
-        record.info[_GATE] = gate
+    def _note(_connection: sqlite3.Connection, record: ConnectionPoolEntry) -> None:
+        record.info[_PATH] = path
 
     @event.listens_for(engine, "close")
     def _close(_connection: sqlite3.Connection, record: ConnectionPoolEntry) -> None:
@@ -40,7 +40,7 @@ def add_gates(engine: Engine, path: str) -> None:
 
 def begin_immediate(connection: Connection, *, timeout_s: float) -> None:
     """``BEGIN IMMEDIATE`` in turn. SQLAlchemy's ``OperationalError`` after ``timeout_s``."""
-    gate: int = connection.info[_GATE]
+    gate = _gate(connection)
     raw = connection.connection.dbapi_connection
     assert isinstance(raw, sqlite3.Connection)
     deadline_s = time.monotonic() + timeout_s
@@ -61,6 +61,29 @@ def begin_immediate(connection: Connection, *, timeout_s: float) -> None:
     finally:
         raw.execute(f"PRAGMA busy_timeout = {int(timeout_s * 1000)}")
         fcntl.flock(gate, fcntl.LOCK_UN)
+
+
+def _gate(connection: Connection) -> int:
+    """One for each connection: two of the same process exclude each other just so. The file is its
+    database's owner's, with its mode, whoever makes it, as SQLite's own side files are."""
+    info = connection.info
+    if _GATE not in info:
+        path: str = info[_PATH]
+        try:
+            of = os.stat(path)
+            gate = os.open(f"{path}-gate", os.O_RDWR | os.O_CREAT, 0o600)
+            made = os.fstat(gate)
+            if made.st_uid == os.geteuid() and made.st_mode & 0o777 != of.st_mode & 0o777:
+                os.fchmod(gate, of.st_mode & 0o777)
+            if os.geteuid() == 0 and (made.st_uid, made.st_gid) != (of.st_uid, of.st_gid):
+                os.fchown(gate, of.st_uid, of.st_gid)
+        except OSError as error:
+            raise OperationalError(
+                "the writers' gate", None, error, hide_parameters=True
+            ) from error
+        info[_GATE] = gate
+    found: int = info[_GATE]
+    return found
 
 
 def _taken(gate: int) -> bool:

@@ -14,7 +14,8 @@ import pytest
 from safetensors.numpy import save
 
 from xingyue.contract import HeadFiles, WorkItem, WorkResult
-from xingyue.errors import IntegrityError, InvalidRequest
+from xingyue.errors import IntegrityError, InvalidRequest, Overloaded
+from xingyue_models.language_model import adapter_pool
 from xingyue_models.language_model.adapter import (
     GGUF_FILE,
     TENSORS_FILE,
@@ -192,6 +193,22 @@ def test_an_engine_that_answers_is_closed_only_after_it(
     waiting.join()
     assert [engine.closed for engine in started] == [True, True, False]
     assert sorted(started[-1].names) == ["a", "b", "c"]
+    pool.close()
+
+
+def test_a_wait_for_an_engine_that_never_ends_is_bounded(
+    start: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(adapter_pool, "_WAIT_MAX_S", 0.05)
+    pool = AdapterPool(start, 4)
+    a, b, c = (Adapter(name, name.encode()) for name in "abc")
+    with pool.voice(a):
+        with pool.voice(b):
+            pass
+        with pytest.raises(Overloaded, match="taking over"), pool.voice(c):
+            pass
+    with pool.voice(c) as voice:
+        assert "c" in voice.llama.names  # type: ignore[attr-defined]
     pool.close()
 
 

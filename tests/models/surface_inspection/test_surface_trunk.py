@@ -101,6 +101,20 @@ def test_heatmaps_come_as_picture_and_as_numbers(trunk: SurfaceTrunk, head_files
     assert heat[5, 80] < 0.1
 
 
+def test_asking_for_a_heat_map_changes_no_score(trunk: SurfaceTrunk, head_files: Write) -> None:
+    head = trunk.load_head(
+        head_files(input={"side": 64, "windows_max": 1, "exposure": False, "tight": True})
+    )
+    noisy = np.random.default_rng(6).integers(0, 256, (480, 640, 3)).astype(np.uint8)
+    buffer = io.BytesIO()
+    Image.fromarray(noisy).save(buffer, format="JPEG", quality=95)
+    items = [item(buffer.getvalue()), item(buffer.getvalue(), heatmap=True)]
+    plain, mapped = (value(o) for o in trunk.infer(items, [head, head]))
+    assert mapped["score"] == plain["score"]
+    overlay = Image.open(io.BytesIO(base64.b64decode(mapped["heatmap"])))
+    assert overlay.size == (640, 480)
+
+
 def test_an_item_does_not_depend_on_its_neighbours(
     narrow_trunk: SurfaceTrunk, head_files: Write
 ) -> None:
