@@ -157,7 +157,7 @@ def _open_postgresql(url: URL, pool: dict[str, Any], busy_timeout_s: float) -> E
     if url.drivername == "postgresql":
         url = url.set(drivername="postgresql+psycopg")
     timeout_ms = int(busy_timeout_s * 1000)
-    # A plan that is kept from when a table was small reads all of it when it is large; planned anew,
+    # A plan that is kept from when a table was small reads all of it when it is large; made anew,
     # a look-up among events takes a fraction of a millisecond more and stays as fast.
     options = (
         f"-c lock_timeout={timeout_ms} -c timezone=UTC -c synchronous_commit=on "
