@@ -155,7 +155,7 @@ def _print(job: dict[str, Any]) -> None:
         console.print(f"  {name} {value:.4g}")
     console.print(f"{usage['compute_seconds']} s of compute, {format_cny(usage['cost_micros'])}")
     if model:
-        console.print(f"call it: xingyue call {model} IMAGE", soft_wrap=True)
+        console.print(f"call it: xingyue call {model} IMAGE|TEXT", soft_wrap=True)
 
 
 def _located(client: Xingyue, data: str, quiet: bool) -> str:
