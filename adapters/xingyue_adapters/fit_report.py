@@ -1,4 +1,4 @@
-"""What the reports of all recipes' fits have in common."""
+"""What the fits of all recipes have in common: how data is accepted, and parts of the report."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from xingyue.contract import DatasetReport
+from xingyue.contract import DatasetReport, FitContext
+from xingyue.errors import InvalidRequest
 
 LICENCE: Mapping[str, Any] = {
     "head": "the tenant's own, as its training data",
@@ -16,6 +17,16 @@ LICENCE: Mapping[str, Any] = {
     "commercial_use": None,
 }
 """Of a head on one of the Apache-2.0 trunks."""
+
+
+def hear(context: FitContext, report: DatasetReport) -> None:
+    """``InvalidRequest`` in the words of the data set's first error; what else was found is told
+    in the job's events."""
+    if report.errors:
+        first = report.errors[0]
+        raise InvalidRequest(first.message, code=first.code, param="data")
+    for note in report.notes:
+        context.say(f"{note.severity}: {note.message}")
 
 
 def dataset_facts(report: DatasetReport) -> dict[str, Any]:

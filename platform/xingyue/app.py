@@ -56,7 +56,7 @@ from xingyue.vouchers.store import VoucherStore
 
 def needed_weights(catalog: Catalog) -> list[str]:
     """Names of the weights that some entry's trunk loads."""
-    trunks = {entry.trunk for entry in catalog.models if entry.trunk is not None}
+    trunks = catalog.used_trunks()
     return sorted({name for trunk in trunks for name in catalog.trunks[trunk].weights.values()})
 
 

@@ -14,6 +14,7 @@ from xingyue_adapters.datasets import (
     report_texts,
     split_by_group,
 )
+from xingyue_adapters.fit_report import hear
 from xingyue_adapters.language_tuning.offer import METHODS
 
 SAMPLES_MIN = 20
@@ -44,10 +45,7 @@ def divide(
     if context.validation is not None:
         given = _open(context.validation, context.scratch / "validation", context.check)
     report = report_texts(dataset, samples_min=SAMPLES_MIN, method=context.method, validation=given)
-    if report.errors:
-        raise InvalidRequest(report.errors[0].message, code=report.errors[0].code, param="data")
-    for note in report.notes:
-        context.say(f"{note.severity}: {note.message}")
+    hear(context, report)
     if given is not None:
         if not given.samples:
             raise InvalidRequest(

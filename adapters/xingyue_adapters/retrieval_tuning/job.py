@@ -12,9 +12,8 @@ from typing import Any
 import numpy as np
 
 from xingyue.contract import DatasetReport, FitContext, FitResult
-from xingyue.errors import InvalidRequest
 from xingyue_adapters.datasets import PairSample
-from xingyue_adapters.fit_report import LICENCE
+from xingyue_adapters.fit_report import LICENCE, hear
 from xingyue_adapters.retrieval_tuning import dataset
 from xingyue_adapters.retrieval_tuning.choose import Choice, among, choose
 from xingyue_adapters.retrieval_tuning.contrast import fit_map
@@ -53,7 +52,8 @@ def run(
 ) -> FitResult:
     """``InvalidRequest`` in the words of the data set's first error; ``Cancelled`` passes."""
     started = time.monotonic()
-    report = _report(context, given, validation)
+    report = dataset.report(given, validation)
+    hear(context, report)
     known = None if validation is None else validation.dataset.samples
     fitted, held = dataset.divide(given.dataset.samples, known, settings.held_out, context.seed)
     context.say(
@@ -82,15 +82,6 @@ def run(
     )
     write_report(context, result, work, told)
     return result
-
-
-def _report(context: FitContext, given: Given, validation: Given | None) -> DatasetReport:
-    report = dataset.report(given, validation)
-    if report.errors:
-        raise InvalidRequest(report.errors[0].message, code=report.errors[0].code, param="data")
-    for note in report.notes:
-        context.say(f"{note.severity}: {note.message}")
-    return report
 
 
 def _work(

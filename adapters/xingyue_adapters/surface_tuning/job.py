@@ -15,7 +15,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xingyue.contract import DatasetReport, FitContext, FitResult
-from xingyue.errors import InvalidRequest
 from xingyue_adapters.datasets import (
     ImageDataset,
     ImageSample,
@@ -24,7 +23,7 @@ from xingyue_adapters.datasets import (
     report_images,
     split_by_group,
 )
-from xingyue_adapters.fit_report import LICENCE
+from xingyue_adapters.fit_report import LICENCE, hear
 from xingyue_adapters.surface_tuning.export import PARITY_MAX, HeadDraft, parity, write_head
 from xingyue_adapters.surface_tuning.features import TrunkRunner
 from xingyue_adapters.surface_tuning.hyperparameters import Common
@@ -113,10 +112,7 @@ def _divide(
     if context.validation is not None:
         given = open_dataset(context, context.validation, "validation")
     report = report_images(dataset, needs=needs, validation=given)
-    if report.errors:
-        raise InvalidRequest(report.errors[0].message, code=report.errors[0].code, param="data")
-    for note in report.notes:
-        context.say(f"{note.severity}: {note.message}")
+    hear(context, report)
     if given is not None:
         return report, list(dataset.samples), list(given.samples)
     marked = [s for s in dataset.samples if s.split == "val"]

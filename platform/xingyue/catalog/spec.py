@@ -219,10 +219,10 @@ class Catalog(_Spec):
             commercial_use=all(weight.commercial_use for weight in weights),
         )
 
-    def used_trunks(self, runs_in: Literal["replica", "gateway"]) -> list[str]:
-        """Names of the trunks that some entry runs on, of those that run there."""
+    def used_trunks(self, runs_in: Literal["replica", "gateway"] | None = None) -> list[str]:
+        """Names of the trunks that some entry runs on; only those that run there, if given."""
         names = {entry.trunk for entry in self.models if entry.trunk is not None}
-        return sorted(name for name in names if self.trunks[name].runs_in == runs_in)
+        return sorted(name for name in names if runs_in in (None, self.trunks[name].runs_in))
 
     def entry(self, model_id: str) -> EntrySpec | None:
         return next((entry for entry in self.models if entry.id == model_id), None)

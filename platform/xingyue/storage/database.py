@@ -127,7 +127,7 @@ def _open_sqlite(url: URL, pool: dict[str, Any], busy_timeout_s: float) -> Engin
         connection.execute("PRAGMA synchronous = FULL")
         connection.execute("PRAGMA foreign_keys = ON")
 
-    turns.add_gates(engine, url.database)
+    turns.close_gates(engine)
 
     @event.listens_for(engine, "begin")
     def _begin(connection: Connection) -> None:

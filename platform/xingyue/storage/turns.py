@@ -20,16 +20,11 @@ from sqlalchemy.exc import OperationalError
 from sqlalchemy.pool import ConnectionPoolEntry
 
 _LOOK_S = 0.0005
-_GATE, _PATH = "xingyue_gate", "xingyue_path"
+_GATE = "xingyue_gate"
 
 
-def add_gates(engine: Engine, path: str) -> None:
-    """Every connection of the engine that writes to the SQLite file ``path`` gets a gate, a lock
-    on ``<path>-gate``, when it first does."""
-
-    @event.listens_for(engine, "connect")
-    def _note(_connection: sqlite3.Connection, record: ConnectionPoolEntry) -> None:
-        record.info[_PATH] = path
+def close_gates(engine: Engine) -> None:
+    """With each connection of the engine, the gate that it took to write."""
 
     @event.listens_for(engine, "close")
     def _close(_connection: sqlite3.Connection, record: ConnectionPoolEntry) -> None:
@@ -68,10 +63,10 @@ def _gate(connection: Connection) -> int:
     database's owner's, with its mode, whoever makes it, as SQLite's own side files are."""
     info = connection.info
     if _GATE not in info:
-        path: str = info[_PATH]
+        path = str(connection.engine.url.database)
         try:
             of = os.stat(path)
-            gate = os.open(f"{path}-gate", os.O_RDWR | os.O_CREAT, 0o600)
+            info[_GATE] = gate = os.open(f"{path}-gate", os.O_RDWR | os.O_CREAT, 0o600)
             made = os.fstat(gate)
             if made.st_uid == os.geteuid() and made.st_mode & 0o777 != of.st_mode & 0o777:
                 os.fchmod(gate, of.st_mode & 0o777)
@@ -81,7 +76,6 @@ def _gate(connection: Connection) -> int:
             raise OperationalError(
                 "the writers' gate", None, error, hide_parameters=True
             ) from error
-        info[_GATE] = gate
     found: int = info[_GATE]
     return found
 
