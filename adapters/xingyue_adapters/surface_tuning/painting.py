@@ -54,10 +54,10 @@ def _lines(canvas: Canvas, dark: bool, random: np.random.Generator) -> Canvas:
     painted = canvas.copy()
     for _ in range(1 if random.uniform() < 0.6 else int(random.integers(2, 4))):
         path = _path(height, width, random)
-        line = np.zeros((height * _FINE, width * _FINE), np.float32)
+        fine = np.zeros((height * _FINE, width * _FINE), np.float32)
         pixels = (path * _FINE).astype(np.int32)
-        cv2.polylines(line, [pixels], False, 1.0, int(random.integers(1, 4)), cv2.LINE_AA)
-        line = cv2.resize(line, (width, height), interpolation=cv2.INTER_AREA)
+        cv2.polylines(fine, [pixels], False, 1.0, int(random.integers(1, 4)), cv2.LINE_AA)
+        line = cv2.resize(fine, (width, height), interpolation=cv2.INTER_AREA)
         line = cv2.GaussianBlur(line, (0, 0), random.uniform(0.4, 1.0))
         depth = random.uniform(0.08, 0.55) / max(float(line.max()), 1e-6)
         painted *= (1 - depth * line if dark else 1 + depth * line)[..., None]
