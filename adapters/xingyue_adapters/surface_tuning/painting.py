@@ -57,15 +57,15 @@ def _lines(canvas: Canvas, dark: bool, random: np.random.Generator) -> Canvas:
         fine = np.zeros((height * _FINE, width * _FINE), np.float32)
         pixels = (path * _FINE).astype(np.int32)
         cv2.polylines(fine, [pixels], False, 1.0, int(random.integers(1, 4)), cv2.LINE_AA)
-        line = cv2.resize(fine, (width, height), interpolation=cv2.INTER_AREA)
-        line = cv2.GaussianBlur(line, (0, 0), random.uniform(0.4, 1.0))
+        fine = np.asarray(cv2.resize(fine, (width, height), interpolation=cv2.INTER_AREA))
+        line = cv2.GaussianBlur(fine, (0, 0), random.uniform(0.4, 1.0))
         depth = random.uniform(0.08, 0.55) / max(float(line.max()), 1e-6)
         painted *= (1 - depth * line if dark else 1 + depth * line)[..., None]
         if dark and random.uniform() < 0.25:
             ends = path[[-1, 0]] + random.normal(0, width * 0.2, (2, 2))
-            beside = np.zeros((height, width), np.float32)
-            cv2.fillPoly(beside, [np.concatenate([path, ends]).astype(np.int32)], 1.0)
-            beside = cv2.GaussianBlur(beside, (0, 0), random.uniform(1, 6))
+            part = np.zeros((height, width), np.float32)
+            cv2.fillPoly(part, [np.concatenate([path, ends]).astype(np.int32)], 1.0)
+            beside = cv2.GaussianBlur(part, (0, 0), random.uniform(1, 6))
             painted *= (1 - random.uniform(0.1, 0.6) * beside)[..., None]
     return painted
 

@@ -3,6 +3,7 @@
     conv-onnx            a small network over taps and the canvas: boxes and classes of defects
     linear-classes       pooled taps, one matrix product: which class the whole image shows
     kernel-classes       the same, and a comparison of the picture's own pixels with known pictures
+    joint-classes        the same, with the parts that the manifest names, evidence of hairlines too
     memory-bank          distance of every patch to the nearest of good parts: a map of the strange
     gaussian             the same map from the mean and covariance of good patches
     linear-segmentation  a thin network on every patch: boxes and classes of defects
@@ -89,7 +90,7 @@ def _kinds() -> dict[str, Loader]:
     # Imported here because each kind's file imports the shapes above.
     from xingyue_models.surface_inspection.conv_head import ConvHead
     from xingyue_models.surface_inspection.gaussian import load_gaussian
-    from xingyue_models.surface_inspection.kernel_head import KernelHead
+    from xingyue_models.surface_inspection.joint_head import JOINT_KIND, KERNEL_KIND, JointHead
     from xingyue_models.surface_inspection.linear_head import LinearHead
     from xingyue_models.surface_inspection.memory_bank import load_memory_bank
     from xingyue_models.surface_inspection.segmentation_head import SegmentationHead
@@ -97,7 +98,8 @@ def _kinds() -> dict[str, Loader]:
     return {
         "conv-onnx": ConvHead.load,
         "linear-classes": LinearHead.load,
-        "kernel-classes": KernelHead.load,
+        KERNEL_KIND: JointHead.load,
+        JOINT_KIND: JointHead.load,
         "memory-bank": load_memory_bank,
         "gaussian": load_gaussian,
         "linear-segmentation": SegmentationHead.load,
