@@ -14,22 +14,18 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
-from scipy.optimize import minimize
-from scipy.special import log_softmax, softmax
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 
 from xingyue_adapters.datasets import ImageSample
+from xingyue_adapters.surface_tuning import stacking
 from xingyue_adapters.surface_tuning.features import read_rgb, relit, turned
 from xingyue_adapters.surface_tuning.measures import balanced_weights
+from xingyue_adapters.surface_tuning.stacking import Logits
 from xingyue_models.surface_inspection.appearance import appearance
 from xingyue_models.surface_inspection.geometry import Geometry
-from xingyue_models.surface_inspection.kernel_head import Kernel, nearness, squashed
+from xingyue_models.surface_inspection.kernel import Kernel, nearness, squashed
 
-LOSS_ENOUGH = 0.05
-"""A linear model whose log-loss out of fold is below needs no second opinion."""
-_GAIN_MIN = 0.02
-"""Log-loss that a kernel machine must save to be shipped."""
 TRIED = ((1.0, 10.0), (1.0, 30.0), (0.35, 100.0))
 """Width (over the mean squared distance) and inverse regularisation."""
 KNOWN_MAX = 768
@@ -38,11 +34,7 @@ SMALL, SMALL_VIEWS = 96, 4
 """Longest side, pixels, of images that are seen in so many views: cheap, and worth it."""
 _CUT = 10
 _SCALE_MIN = 1e-6
-_LOG_MIN = float(np.log(1e-7))
-_SHARES = ((0.05, 4.0), (0.0, 4.0))
-"""Bounds; a little of the linear model always counts: the heat map is its."""
 Rows = NDArray[np.float32]
-Logits = NDArray[np.float64]
 Folds = Sequence[tuple[NDArray[np.intp], NDArray[np.intp]]]
 
 
@@ -121,43 +113,19 @@ def choose(
     classes = linear.shape[1]
     weights = balanced_weights(truth[told].tolist())
     best: Blend | None = None
-    least = _loss(linear, truth[told], weights) - _GAIN_MIN
+    least = stacking.loss(linear, truth[told], weights) - stacking.GAIN_MIN
     for index, (gamma, strength) in enumerate(TRIED):
         answers = np.zeros((len(truth), classes))
         for step, (fitted, held) in enumerate(parts):
             check(index * len(parts) + step, len(TRIED) * len(parts))
             model = fit(rows[fitted], truth[fitted], classes, gamma, strength, seed)
-            answers[held] = model.logits(rows[held, 0])
-        shares = _shares(linear, answers[told], truth[told], weights)
+            answers[held] = model.of_numbers(rows[held, 0])
+        shares = stacking.shares(linear, answers[told], truth[told], weights)
         logits = shares[0] * linear + shares[1] * answers[told]
-        loss = _loss(logits, truth[told], weights)
+        loss = stacking.loss(logits, truth[told], weights)
         if loss < least:
             least, best = loss, Blend(*shares, gamma, strength, logits)
     return best
-
-
-def _shares(
-    linear: Logits, kernel: Logits, truth: NDArray[np.intp], weights: NDArray[np.float64]
-) -> tuple[float, float]:
-    """Of both, with the least log-loss: stacking (Wolpert, 1992); a convex problem."""
-
-    both = np.stack([linear, kernel])
-    own = np.eye(linear.shape[1])[truth]
-
-    def loss(shares: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
-        logits = np.tensordot(shares, both, 1)
-        # The slope in closed form: by differences, float noise would decide where the search ends.
-        wrong = weights[:, None] * (softmax(logits, axis=1) - own) / len(truth)
-        return _loss(logits, truth, weights), np.tensordot(both, wrong, 2)
-
-    found = minimize(loss, np.array([0.5, 0.5]), jac=True, bounds=_SHARES, method="L-BFGS-B")
-    first, second = (round(float(share), 4) for share in found.x)
-    return first, second
-
-
-def _loss(logits: Logits, truth: NDArray[np.intp], weights: NDArray[np.float64]) -> float:
-    own = log_softmax(logits, axis=1)[np.arange(len(truth)), truth]
-    return float(-(weights * np.maximum(own, _LOG_MIN)).mean())
 
 
 def fit(

@@ -85,5 +85,5 @@ def test_more_images_than_it_remembers_are_fitted_on(monkeypatch: pytest.MonkeyP
     drawn, truth = rows(600, 0.05)
     model = kernel_fit.fit(drawn[:500], truth[:500], 2, 1.0, 30.0, 7)
     assert model.known.shape == (100, 6)
-    said = model.logits(drawn[500:, 0]).argmax(axis=1)
+    said = model.of_numbers(drawn[500:, 0]).argmax(axis=1)
     assert (said == truth[500:]).mean() > 0.85

@@ -1,0 +1,42 @@
+"""Whether another model is worth asking beside one that is there, and how much each counts: by
+answers on images that neither was fitted on (stacking; Wolpert, 1992)."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import minimize
+from scipy.special import log_softmax, softmax
+
+GAIN_MIN = 0.02
+"""Log-loss that another model must save to be shipped."""
+LOSS_ENOUGH = 0.05
+"""A model whose log-loss out of fold is below needs no other opinion."""
+_LOG_MIN = float(np.log(1e-7))
+_SHARES = ((0.05, 4.0), (0.0, 4.0))
+"""Bounds; a little of the first model always counts: the heat map is its."""
+Logits = NDArray[np.float64]
+
+
+def shares(
+    first: Logits, second: Logits, truth: NDArray[np.intp], weights: NDArray[np.float64]
+) -> tuple[float, float]:
+    """Of both, with the least log-loss; a convex problem."""
+    both = np.stack([first, second])
+    own = np.eye(first.shape[1])[truth]
+
+    def target(counted: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
+        logits = np.tensordot(counted, both, 1)
+        # The slope in closed form: by differences, float noise would decide where the search ends.
+        wrong = weights[:, None] * (softmax(logits, axis=1) - own) / len(truth)
+        return loss(logits, truth, weights), np.tensordot(both, wrong, 2)
+
+    found = minimize(target, np.array([0.5, 0.5]), jac=True, bounds=_SHARES, method="L-BFGS-B")
+    one, other = (round(float(share), 4) for share in found.x)
+    return one, other
+
+
+def loss(logits: Logits, truth: NDArray[np.intp], weights: NDArray[np.float64]) -> float:
+    """Log-loss of ``(N, K)``, each image counting by its weight."""
+    own = log_softmax(logits, axis=1)[np.arange(len(truth)), truth]
+    return float(-(weights * np.maximum(own, _LOG_MIN)).mean())
