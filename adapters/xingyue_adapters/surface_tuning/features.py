@@ -6,6 +6,7 @@ Decoding, geometry and taps are those of serving, from the same functions.
 from __future__ import annotations
 
 import hashlib
+import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -132,6 +133,52 @@ class TrunkRunner:
         if waiting:
             yield from self._run_painted(waiting, geometry, taps)
         self._context.progress(stage, len(samples), len(samples))
+
+    def painted_copies(
+        self,
+        samples: Sequence[ImageSample],
+        geometry: Geometry,
+        taps: Sequence[str],
+        kinds: Sequence[str],
+        *,
+        views: int,
+        copies: float,
+        stage: str = "painting",
+    ) -> Iterator[PaintedOver]:
+        """Every window of every view, painted over ``copies`` times, where that is no whole number
+        by chance once more; the kinds take turns over all windows."""
+        random = np.random.default_rng((self._context.seed, 19))
+        turn = itertools.cycle(range(len(kinds)))
+        waiting: list[tuple[tuple[Any, ...], int, NDArray[np.float32]]] = []
+        for index, view, place, layer, size in self._laid(samples, geometry, views, stage):
+            bare = layer[: place.height, : place.width].astype(np.float32)
+            for _ in range(int(copies) + int(random.uniform() < copies % 1)):
+                kind, own = next(turn), layer.copy()
+                over = paint(bare, kinds[kind], random)
+                own[: place.height, : place.width] = over.canvas.round()
+                waiting.append(((index, view, place, own, size), kind, over.changed))
+                if len(waiting) == _BATCH:
+                    yield from self._run_painted(waiting, geometry, taps)
+                    waiting = []
+        if waiting:
+            yield from self._run_painted(waiting, geometry, taps)
+        self._context.progress(stage, len(samples), len(samples))
+
+    def _laid(
+        self, samples: Sequence[ImageSample], geometry: Geometry, views: int, stage: str
+    ) -> Iterator[tuple[int, int, Window, NDArray[np.uint8], tuple[int, int]]]:
+        """Sample, view, place, canvas and the view's size, of every window."""
+        for index, sample in enumerate(samples):
+            self._context.check()
+            self._context.progress(stage, index, len(samples))
+            rgb = read_rgb(sample, geometry)
+            for view in range(views):
+                seen = turned(rgb, view)
+                if geometry.exposure:
+                    seen = shapes.expose(seen)
+                size = (seen.shape[1], seen.shape[0])
+                for place in shapes.windows(*size, geometry):
+                    yield index, view, place, shapes.lay(seen, place, geometry.side), size
 
     def _run_painted(
         self, waiting: Sequence[Any], geometry: Geometry, taps: Sequence[str]

@@ -43,7 +43,8 @@ class Classification(Common):
 
 @dataclass(frozen=True, slots=True)
 class OneClass(Common):
-    """``detector``     ``memory-bank`` (nearest good patch) or ``gaussian`` (Mahalanobis)
+    """``detector``     ``joint`` (the bank, and a network that was taught painted defects),
+                     ``memory-bank`` (nearest good patch) or ``gaussian`` (Mahalanobis)
     ``side``         canvas, pixels
     ``windows_max``  most windows that an image larger than the canvas is cut into
     ``exposure``     grey levels ``stretched``, ``as-is``, or by how differently parts are lit
@@ -52,11 +53,13 @@ class OneClass(Common):
     ``bank``         patches kept by the greedy coreset
     ``dimensions``   of a projected patch
     ``neighbours``   nearest patches averaged
+    ``painted``      windows that defects are painted over, at most two copies of each (``joint``)
+    ``steps``        of the network's training (``joint``)
     ``views``        1, or 2 and 4 to add mirrored views of every good part; 0: by their number
     ``folds``        of the cross-validation by group that calibrates the score
     """
 
-    detector: str = _choice("memory-bank", "memory-bank", "gaussian")
+    detector: str = _choice("joint", "joint", "memory-bank", "gaussian")
     side: int = _choice(512, 128, 160, 192, 224, 256, 288, 320, 384, 448, 512, 640, 768)
     windows_max: int = _number(4, 1, 8)
     exposure: str = _choice(AUTO, AUTO, "stretched", "as-is")
@@ -65,6 +68,8 @@ class OneClass(Common):
     bank: int = _number(1024, 64, BANK_MAX)
     dimensions: int = _number(64, 16, 152)
     neighbours: int = _number(1, 1, NEIGHBOURS_MAX)
+    painted: int = _number(160, 20, 2000)
+    steps: int = _number(300, 50, 5000)
     views: int = _choice(0, 0, 1, 2, 4)
     folds: int = _number(8, 2, 10)
 

@@ -19,10 +19,12 @@ from xingyue_adapters.surface_tuning.job import Task, Work
 from xingyue_adapters.surface_tuning.measures import Judged
 from xingyue_models.surface_inspection import (
     gaussian,
+    memory_and_painted,
     memory_bank,
     segmentation_head,
 )
-from xingyue_models.surface_inspection.patch_head import DistanceScale
+from xingyue_models.surface_inspection.geometry import Geometry
+from xingyue_models.surface_inspection.patch_head import Detector, DistanceScale
 
 CLASSIFICATION_NEEDS = Needs("classification", classes_min=2, per_class_min=8, groups_min=4)
 ONE_CLASS_NEEDS = Needs("one-class", good_min=8, good_advised=20, groups_min=4, labels_fitted=False)
@@ -31,6 +33,12 @@ SEGMENTATION_NEEDS = Needs(
 )
 ANOMALY = "anomaly"
 _PIXEL_THRESHOLD = 0.5
+_ONE_CLASS_KINDS = {
+    one_class.JOINT: memory_and_painted.KIND,
+    "memory-bank": memory_bank.KIND,
+    "gaussian": gaussian.KIND,
+}
+Distances = NDArray[np.float64]
 
 
 def one_class_method(task: Task, settings: OneClass) -> Work:
@@ -44,39 +52,41 @@ def one_class_method(task: Task, settings: OneClass) -> Work:
             code="too_few_groups",
             param="data",
         )
-    seed = task.seed
-    shape = one_class.geometry_of(good, settings, task.context.check)
+    check = task.context.check
+    shape = one_class.geometry_of(good, settings, check)
     views = one_class.views_of(settings, len(good))
     seen_good = one_class.patch_views(task.runner, good, settings, shape, views=views)
     seen_defects = one_class.patch_views(task.runner, defects, settings, shape, views=1)
     seen_held = one_class.patch_views(task.runner, task.held, settings, shape, views=1)
-    unseen = _unseen_distances(task, good, seen_good, settings)
+    fitter, choices = _fitter(task, good, seen_good, settings, shape)
+
+    def distances(detector: Detector, seen: list[one_class.View], count: int) -> Distances:
+        return one_class.image_distances(detector, seen, count, settings, check)
+
+    unseen = fitter.unseen(_divide(task, good, settings))
     task.ticker("bank")(0, 1)
-    model = one_class.fit(seen_good, settings, seed, task.context.check)
+    model = fitter.fit()
     scaled = distance_scale.calibrate(
-        unseen,
-        one_class.image_distances(model.detector, seen_defects, len(defects), settings),
-        settings.escape_cost,
+        unseen, distances(model.detector, seen_defects, len(defects)), settings.escape_cost
     )
-    distances = one_class.image_distances(model.detector, seen_held, len(task.held), settings)
+    found = distances(model.detector, seen_held, len(task.held))
     judged = Judged(
         tuple(s.name for s in task.held),
         tuple(s.label for s in task.held),
-        _scaled(scaled.scale, distances),
+        _scaled(scaled.scale, found),
         scaled.threshold,
     )
     if settings.refit:
         known = {i for i, s in enumerate(task.held) if not s.defective}
-        extra = [v for v in seen_held if v.sample in known]
-        model = one_class.fit([*seen_good, *extra], settings, seed, task.context.check)
-        distances = one_class.image_distances(model.detector, seen_held, len(task.held), settings)
-    kind = gaussian.KIND if settings.detector == "gaussian" else memory_bank.KIND
+        model = fitter.fit(more=[v for v in seen_held if v.sample in known])
+        found = distances(model.detector, seen_held, len(task.held))
     own: dict[str, Any] = {
         "features": one_class.grid_of(settings).to_manifest(),
         "calibration": {"weight": scaled.scale.weight, "bias": scaled.scale.bias},
         "strongest": settings.strongest,
     }
-    if kind == memory_bank.KIND:
+    kind = _ONE_CLASS_KINDS[settings.detector]
+    if kind != gaussian.KIND:
         own["neighbours"] = settings.neighbours
     draft = HeadDraft(
         kind=kind,
@@ -87,38 +97,44 @@ def one_class_method(task: Task, settings: OneClass) -> Work:
         tensors=model.tensors,
         own=own,
     )
-    expected = _scaled(scaled.scale, distances)
     choices = {
         "threshold_by": scaled.basis,
         "views": views,
         "exposure": "stretched" if shape.exposure else "as-is",
+        **choices,
     }
-    return Work(judged, draft, expected, choices)
+    return Work(judged, draft, _scaled(scaled.scale, found), choices)
 
 
-def _unseen_distances(
-    task: Task, good: list[ImageSample], views: list[one_class.View], settings: OneClass
-) -> NDArray[np.float64]:
-    """``(len(good),)``: of each good part, as a detector sees it that was fitted on others."""
-    found = np.zeros(len(good))
-    parts = classify.folds(good, settings.folds, task.seed)
-    if not parts:
+def _fitter(
+    task: Task,
+    good: list[ImageSample],
+    seen: list[one_class.View],
+    settings: OneClass,
+    shape: Geometry,
+) -> tuple[one_class.Fitter, dict[str, Any]]:
+    """And what is to be told of it."""
+    tick = task.ticker("calibration")
+    plain = one_class.Plain(seen, len(good), settings, task.seed, task.context.check, tick)
+    if settings.detector != one_class.JOINT:
+        return plain, {}
+    # Imported here: it brings torch along.
+    from xingyue_adapters.surface_tuning import painted_fit
+
+    painted = painted_fit.painted_cells(task.runner, good, seen, settings, shape, task.seed)
+    fitter = painted_fit.Joint(plain, painted, task.ticker("network"))
+    return fitter, {"painted_windows": len(painted)}
+
+
+def _divide(task: Task, good: list[ImageSample], settings: OneClass) -> one_class.Divide:
+    if not classify.folds(good, settings.folds, task.seed):
         # All good parts are of one group: each then stands for itself, and the scale is too kind.
         task.context.say(
             "warning: the good parts are all of one group, so the threshold rests on parts much "
             "like those that were fitted on; add good parts of other lots"
         )
-        alone = [dataclasses.replace(sample, group=sample.name) for sample in good]
-        parts = classify.folds(alone, settings.folds, task.seed)
-    for step, (fitted, left) in enumerate(parts):
-        task.ticker("calibration")(step, len(parts))
-        known, new = set(fitted.tolist()), set(left.tolist())
-        model = one_class.fit(
-            [v for v in views if v.sample in known], settings, task.seed, task.context.check
-        )
-        seen = [v for v in views if v.sample in new]
-        found[left] = one_class.image_distances(model.detector, seen, len(good), settings)[left]
-    return found
+        good = [dataclasses.replace(sample, group=sample.name) for sample in good]
+    return lambda count: classify.folds(good, count, task.seed)
 
 
 def segmentation(task: Task, settings: Segmentation) -> Work:

@@ -1,12 +1,15 @@
-"""Method ``one-class``: a memory bank or a Gaussian of good patches; no defect is needed."""
+"""Method ``one-class``: a memory bank or a Gaussian of good patches; no defect is needed. The
+network that joins the bank by default is ``painted_fit``'s."""
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.covariance import ledoit_wolf
@@ -31,30 +34,46 @@ from xingyue_models.surface_inspection.pooling import covered_shape
 CANDIDATES_MAX = 20_000
 """Patches that the coreset is chosen from; more only takes longer."""
 PATCH_BYTES_MAX = 4 << 30
-"""Of all good images, or of all held out; some 8,000 windows of 512 pixels."""
+"""Of all good images, or of all held out; some 5,700 windows of 512 pixels."""
 _GAUSSIAN_PATCHES_MAX = 60_000
 _VIEWED = 160
 """Good parts and mirrored views of them, together, where the number of views is not given."""
 _SPREAD_MAX = 2.0
 _LIGHT_SAMPLES_MAX = 64
 _LIGHT_SIDE = 256
+JOINT = "joint"
+COARSE = "f16"
 Patches = NDArray[np.float32]
 Check = Callable[[], None]
+Divide = Callable[[int], Sequence[tuple[NDArray[np.intp], NDArray[np.intp]]]]
+"""Good parts into so many folds: indices fitted on, and left out."""
 
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """Patches ``(h, w, C)``, float16, of one window of one image."""
+    """Patches ``(h, w, C)``, float16, of one window of one image, and the taps beyond them that
+    only the network sees, as coarse as they come ``(h', w', C')``."""
 
     sample: int
     view: int
     place: Window
     patches: NDArray[np.float16]
+    coarse: NDArray[np.float16] | None = None
 
     def covered(self, side: int) -> Patches:
+        """``(cells, C)``: what the bank is made of."""
         rows, columns = covered_shape(self.patches.shape[:2], self.place, side)
         own = self.patches[:rows, :columns]
         return own.reshape(rows * columns, -1).astype(np.float32)
+
+    def whole(self) -> Patches:
+        """``(h, w, C + C')``, as a head sees it."""
+        patches = self.patches.astype(np.float32)
+        if self.coarse is None:
+            return patches
+        size = patches.shape[1::-1]
+        coarse = cv2.resize(self.coarse.astype(np.float32), size, interpolation=cv2.INTER_LINEAR)
+        return np.concatenate([patches, coarse], axis=2)
 
 
 def geometry_of(good: Sequence[ImageSample], settings: OneClass, check: Check) -> Geometry:
@@ -84,11 +103,19 @@ def views_of(settings: OneClass, parts: int) -> int:
     return settings.views or next((v for v in (4, 2) if v * parts <= _VIEWED), 1)
 
 
-def grid_of(settings: OneClass) -> PatchGrid:
+def bank_grid(settings: OneClass) -> PatchGrid:
     """Fine patches are not smoothed: a crack is two cells wide, and drowns in its neighbours."""
     if settings.patches == "fine":
         return PatchGrid(("f4", "f8"), "f8", smooth=False)
     return PatchGrid(("f8", "f16"), "f8")
+
+
+def grid_of(settings: OneClass) -> PatchGrid:
+    """What the head reads: the bank's taps, then f16 for the network."""
+    own = bank_grid(settings)
+    if settings.detector != JOINT or COARSE in own.taps:
+        return own
+    return dataclasses.replace(own, taps=(*own.taps, COARSE))
 
 
 def patch_views(
@@ -100,11 +127,14 @@ def patch_views(
     views: int,
 ) -> list[View]:
     """``InvalidRequest`` where all of them together are more than ``PATCH_BYTES_MAX``."""
-    grid, found, taken = grid_of(settings), list[View](), 0
+    grid, own, found, taken = grid_of(settings), bank_grid(settings), list[View](), 0
     for seen in runner.windows(samples, geometry, grid.taps, views=views):
         taps = {tap: values[None] for tap, values in seen.taps.items()}
-        patches = grid.of(taps, 0).astype(np.float16)
+        patches, coarse = own.of(taps, 0).astype(np.float16), None
         taken += patches.nbytes
+        if grid != own:
+            coarse = seen.taps[COARSE].transpose(1, 2, 0).astype(np.float16)
+            taken += coarse.nbytes
         if taken > PATCH_BYTES_MAX:
             raise InvalidRequest(
                 f"{len(samples)} images of this size are more than one-class keeps in memory "
@@ -113,7 +143,7 @@ def patch_views(
                 code="too_many_images",
                 param="data",
             )
-        found.append(View(seen.sample, seen.view, seen.place, patches))
+        found.append(View(seen.sample, seen.view, seen.place, patches, coarse))
     return found
 
 
@@ -128,7 +158,7 @@ class Fitted:
 def fit(views: Sequence[View], settings: OneClass, seed: int, check: Check) -> Fitted:
     """A detector of what the given views of good parts look like; deterministic for a seed."""
     random = np.random.default_rng((seed, 5))
-    most = CANDIDATES_MAX if settings.detector == "memory-bank" else _GAUSSIAN_PATCHES_MAX
+    most = _GAUSSIAN_PATCHES_MAX if settings.detector == "gaussian" else CANDIDATES_MAX
     each = max(16, most // max(1, len(views)))
     drawn = []
     for view in views:
@@ -190,16 +220,54 @@ def coreset(points: Patches, count: int, check: Check) -> NDArray[np.intp]:
     return chosen
 
 
+class Fitter(Protocol):
+    """Fits detectors on ``views`` of good parts; ``unseen`` is called before ``fit``."""
+
+    def unseen(self, divide: Divide) -> NDArray[np.float64]:
+        """``(count,)``: distance of each good part, by a detector that was fitted on others."""
+        ...
+
+    def fit(self, known: set[int] | None = None, more: Sequence[View] = ()) -> Fitted:
+        """On all parts or those ``known``, and on ``more``."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Plain:
+    """Fits a bank or a Gaussian alone, on ``views`` of ``count`` good parts."""
+
+    views: Sequence[View]
+    count: int
+    settings: OneClass
+    seed: int
+    check: Check
+    tick: Callable[[int, int], None]
+
+    def unseen(self, divide: Divide) -> NDArray[np.float64]:
+        found, folds = np.zeros(self.count), divide(self.settings.folds)
+        for step, (fitted, left) in enumerate(folds):
+            self.tick(step, len(folds))
+            new, detector = set(left.tolist()), self.fit(set(fitted.tolist())).detector
+            seen = [v for v in self.views if v.sample in new]
+            distances = image_distances(detector, seen, self.count, self.settings, self.check)
+            found[left] = distances[left]
+        return found
+
+    def fit(self, known: set[int] | None = None, more: Sequence[View] = ()) -> Fitted:
+        views = [v for v in self.views if known is None or v.sample in known]
+        return fit([*views, *more], self.settings, self.seed, self.check)
+
+
 def image_distances(
-    detector: Detector, views: Sequence[View], count: int, settings: OneClass
+    detector: Detector, views: Sequence[View], count: int, settings: OneClass, check: Check
 ) -> NDArray[np.float64]:
     """``(count,)``: the mean of each sample's ``strongest`` cells in the worst window of its view
     0; 0 for a sample that has no view."""
     found = np.zeros(count)
     for view in views:
         if view.view == 0:
-            patches = view.patches.astype(np.float32)
-            distances = distance_map(detector, patches, view.place, settings.side)
+            check()
+            distances = distance_map(detector, view.whole(), view.place, settings.side)
             own = strongest_mean(distances, settings.strongest)
             found[view.sample] = max(found[view.sample], own)
     return found

@@ -19,6 +19,10 @@ CHANGED_MIN = 0.03
 """Share of its brightness by which a cell must have changed to count as painted."""
 _FINE = 2
 """Lines are drawn at twice the size, so that they may be half a pixel wide."""
+_BLACK = 8.0
+"""Grey levels that are added where shares of the brightness are taken: black has none."""
+_SPOT_REACH = 2.5
+"""Radii beyond which the uneven border of a spot hardly ever reaches."""
 Canvas = NDArray[np.float32]
 Mask = NDArray[np.float32]
 
@@ -36,15 +40,16 @@ def paint(canvas: Canvas, kind: str, random: np.random.Generator) -> Painted:
     if kind in LINES:
         painted = _lines(canvas, kind == "dark line", random)
     elif kind == "blot":
-        painted = canvas * _shade(_spot(canvas, (0.01, 0.2), random), (0.1, 0.8), random)
+        painted = canvas.copy()
+        _shade(painted, (0.01, 0.2), (0.1, 0.8), random)
     elif kind == "specks":
         painted = canvas.copy()
         for _ in range(int(random.integers(1, 10))):
-            painted *= _shade(_spot(canvas, (0.004, 0.02), random), (0.15, 0.9), random)
+            _shade(painted, (0.004, 0.02), (0.15, 0.9), random)
     else:
         painted = _piece(canvas, random)
     painted = np.clip(painted, 0, 255).astype(np.float32)
-    changed = np.abs(painted - canvas).mean(axis=2) / (canvas.mean(axis=2) + 8)
+    changed = np.abs(painted - canvas).mean(axis=2) / (canvas.mean(axis=2) + _BLACK)
     return Painted(painted, np.asarray(changed, np.float32))
 
 
@@ -82,28 +87,43 @@ def _path(height: int, width: int, random: np.random.Generator) -> NDArray[np.fl
     return np.concatenate([start[None], start + np.cumsum(steps, axis=0)])
 
 
-def _spot(canvas: Canvas, sizes: tuple[float, float], random: np.random.Generator) -> Mask:
-    """An uneven ellipse, 1 inside and 0 outside; ``sizes``: of its radius, shares of the side."""
+def _spot(
+    canvas: Canvas, sizes: tuple[float, float], random: np.random.Generator
+) -> tuple[tuple[slice, slice], Mask]:
+    """Rows and columns of a box, and in it an uneven ellipse, 1 inside and 0 outside; ``sizes``: of
+    its radius, shares of the side. Only the box is worked on: a speck is a few pixels wide."""
     height, width = canvas.shape[:2]
     radius = min(height, width) * np.exp(random.uniform(*np.log(sizes)))
     aspect, turn = np.exp(random.uniform(-0.8, 0.8)), random.uniform(0, np.pi)
-    rows, columns = np.mgrid[0:height, 0:width].astype(np.float32)
-    across = columns - random.uniform(0, width)
-    down = rows - random.uniform(0, height)
+    x, y = random.uniform(0, width), random.uniform(0, height)
+    blur = max(0.4, radius * random.uniform(0.03, 0.3))
+    reach = radius * max(aspect, 1 / aspect) * _SPOT_REACH + 3 * blur + 1
+    top, left = (max(0, int(at - reach)) for at in (y, x))
+    bottom, right = min(height, int(y + reach) + 1), min(width, int(x + reach) + 1)
+    down, across = np.mgrid[top:bottom, left:right].astype(np.float32) - np.array(
+        [[[y]], [[x]]], np.float32
+    )
     along = (across * np.cos(turn) + down * np.sin(turn)) / (radius * aspect)
     beside = (down * np.cos(turn) - across * np.sin(turn)) / (radius / aspect)
     cell = max(2.0, radius * 0.5)
-    grid = random.normal(size=(int(height / cell) + 2, int(width / cell) + 2)).astype(np.float32)
-    rough = cv2.resize(grid, (width, height), interpolation=cv2.INTER_CUBIC)
+    shape = down.shape
+    grid = random.normal(size=(int(shape[0] / cell) + 2, int(shape[1] / cell) + 2))
+    rough = cv2.resize(grid.astype(np.float32), shape[::-1], interpolation=cv2.INTER_CUBIC)
     inside = (np.hypot(along, beside) + 0.35 * rough < 1).astype(np.float32)
-    blur = max(0.4, radius * random.uniform(0.03, 0.3))
-    return np.asarray(cv2.GaussianBlur(inside, (0, 0), blur), np.float32)
+    mask = np.asarray(cv2.GaussianBlur(inside, (0, 0), blur), np.float32)
+    return (slice(top, bottom), slice(left, right)), mask
 
 
-def _shade(mask: Mask, depths: tuple[float, float], random: np.random.Generator) -> Canvas:
-    """Factors ``(h, w, 1)``: darker twice as often as brighter."""
+def _shade(
+    painted: Canvas,
+    sizes: tuple[float, float],
+    depths: tuple[float, float],
+    random: np.random.Generator,
+) -> None:
+    """A spot, darker twice as often as brighter; a brighter one shows on black, too."""
+    box, mask = _spot(painted, sizes, random)
     depth = random.uniform(*depths) * (-1 if random.uniform() < 2 / 3 else 1)
-    return np.asarray(np.exp(depth * mask)[..., None], np.float32)
+    painted[box] = (painted[box] + _BLACK) * np.exp(depth * mask)[..., None] - _BLACK
 
 
 def _piece(canvas: Canvas, random: np.random.Generator) -> Canvas:
@@ -112,7 +132,10 @@ def _piece(canvas: Canvas, random: np.random.Generator) -> Canvas:
     shift = int(random.integers(height)), int(random.integers(width))
     other = np.roll(canvas, shift, axis=(0, 1))
     other = other[:: random.choice((-1, 1)), :: random.choice((-1, 1))]
+    box, mask = _spot(canvas, (0.02, 0.15), random)
+    piece = other[box]
     if random.uniform() < 0.5:
-        other = other * np.exp(random.uniform(-0.4, 0.4))
-    mask = _spot(canvas, (0.02, 0.15), random)[..., None]
-    return np.asarray(canvas * (1 - mask) + other * mask, np.float32)
+        piece = piece * np.exp(random.uniform(-0.4, 0.4))
+    painted = canvas.copy()
+    painted[box] += mask[..., None] * (piece - painted[box])
+    return painted

@@ -5,6 +5,7 @@
     kernel-classes       the same, and a comparison of the picture's own pixels with known pictures
     joint-classes        the same, with the parts that the manifest names, evidence of hairlines too
     memory-bank          distance of every patch to the nearest of good parts: a map of the strange
+    memory-and-painted   the same, and a network that was taught what painted defects look like
     gaussian             the same map from the mean and covariance of good patches
     linear-segmentation  a thin network on every patch: boxes and classes of defects
 
@@ -92,6 +93,7 @@ def _kinds() -> dict[str, Loader]:
     from xingyue_models.surface_inspection.gaussian import load_gaussian
     from xingyue_models.surface_inspection.joint_head import JOINT_KIND, KERNEL_KIND, JointHead
     from xingyue_models.surface_inspection.linear_head import LinearHead
+    from xingyue_models.surface_inspection.memory_and_painted import load_memory_and_painted
     from xingyue_models.surface_inspection.memory_bank import load_memory_bank
     from xingyue_models.surface_inspection.segmentation_head import SegmentationHead
 
@@ -101,6 +103,7 @@ def _kinds() -> dict[str, Loader]:
         KERNEL_KIND: JointHead.load,
         JOINT_KIND: JointHead.load,
         "memory-bank": load_memory_bank,
+        "memory-and-painted": load_memory_and_painted,
         "gaussian": load_gaussian,
         "linear-segmentation": SegmentationHead.load,
     }

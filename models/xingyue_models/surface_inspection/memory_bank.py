@@ -7,6 +7,9 @@ projected to few dimensions. ``head.safetensors`` holds ``projection`` (C, D), `
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -18,6 +21,7 @@ from xingyue_models.surface_inspection.patches import PatchGrid
 from xingyue_models.surface_inspection.tensors import check_shape, read_tensors
 
 KIND = "memory-bank"
+TENSORS = ("projection", "offset", "bank")
 BANK_MAX = 4096
 NEIGHBOURS_MAX = 9
 
@@ -37,6 +41,11 @@ class MemoryBank:
         self._bank = bank
         self._squares = np.einsum("ij,ij->i", bank, bank)
         self._neighbours = min(neighbours, len(bank))
+
+    @property
+    def width(self) -> int:
+        """Channels of a patch that it reads."""
+        return len(self._projection)
 
     def project(self, patches: NDArray[np.float32]) -> NDArray[np.float32]:
         return np.asarray(patches @ self._projection - self._offset, np.float32)
@@ -59,8 +68,16 @@ class MemoryBank:
 
 def load_memory_bank(spec: HeadSpec, files: HeadFiles) -> PatchHead:
     grid = PatchGrid.from_manifest(files.manifest)
-    tensors = read_tensors(files, ("projection", "offset", "bank"))
+    tensors = read_tensors(files, TENSORS)
     check_shape("projection", tensors["projection"], (grid.width, None))
+    return PatchHead.from_manifest(spec, read_bank(tensors, files.manifest), files.manifest)
+
+
+def read_bank(
+    tensors: Mapping[str, NDArray[np.float32]], manifest: Mapping[str, Any]
+) -> MemoryBank:
+    """Of ``TENSORS``; ``InvalidRequest`` unless they fit one another."""
+    check_shape("projection", tensors["projection"], (None, None))
     dimensions = tensors["projection"].shape[1]
     check_shape("offset", tensors["offset"], (dimensions,))
     check_shape("bank", tensors["bank"], (None, dimensions))
@@ -69,10 +86,9 @@ def load_memory_bank(spec: HeadSpec, files: HeadFiles) -> PatchHead:
             f"the bank has {len(tensors['bank'])} patches, at most {BANK_MAX} are taken",
             param="files",
         )
-    neighbours = files.manifest.get("neighbours", 1)
+    neighbours = manifest.get("neighbours", 1)
     if type(neighbours) is not int or not 1 <= neighbours <= NEIGHBOURS_MAX:
         raise InvalidRequest(
             f"neighbours must be 1 to {NEIGHBOURS_MAX}, got {neighbours!r}", param="neighbours"
         )
-    detector = MemoryBank(tensors["projection"], tensors["offset"], tensors["bank"], neighbours)
-    return PatchHead.from_manifest(spec, detector, files.manifest)
+    return MemoryBank(tensors["projection"], tensors["offset"], tensors["bank"], neighbours)

@@ -129,7 +129,11 @@ def distance_map(
     rows, columns = covered_shape(patches.shape[:2], place, side)
     own = np.ascontiguousarray(patches[:rows, :columns]).reshape(rows * columns, -1)
     distances = detector.distance(own).reshape(rows, columns)
-    return np.asarray(cv2.blur(distances, (3, 3), borderType=cv2.BORDER_REPLICATE), np.float32)
+    return smoothed(distances)
+
+
+def smoothed(values: NDArray[np.float32]) -> NDArray[np.float32]:
+    return np.asarray(cv2.blur(values, (3, 3), borderType=cv2.BORDER_REPLICATE), np.float32)
 
 
 def strongest_mean(distances: NDArray[np.float32], count: int) -> float:

@@ -9,7 +9,7 @@ evidence is the mean of its strongest cells (``scoring.pixel_evidence``), its sc
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,7 +25,7 @@ from xingyue_models.surface_inspection.scoring import pixel_evidence, sigmoid
 from xingyue_models.surface_inspection.tensors import check_shape, read_tensors
 
 KIND = "linear-segmentation"
-_TENSORS = ("hidden", "hidden_bias", "weight", "bias")
+TENSORS = ("hidden", "hidden_bias", "weight", "bias")
 
 
 class SegmentationHead:
@@ -44,13 +44,8 @@ class SegmentationHead:
     @classmethod
     def load(cls, spec: HeadSpec, files: HeadFiles) -> SegmentationHead:
         grid = PatchGrid.from_manifest(files.manifest)
-        tensors = read_tensors(files, _TENSORS)
-        kinds = len(spec.labels) + 1
-        check_shape("hidden", tensors["hidden"], (grid.width, None))
-        width = tensors["hidden"].shape[1]
-        check_shape("hidden_bias", tensors["hidden_bias"], (width,))
-        check_shape("weight", tensors["weight"], (width, kinds))
-        check_shape("bias", tensors["bias"], (kinds,))
+        tensors = read_tensors(files, TENSORS)
+        check_network(tensors, grid.width, len(spec.labels) + 1)
         return cls(spec, grid, tensors, DistanceScale.from_manifest(files.manifest))
 
     @property
@@ -79,8 +74,17 @@ class SegmentationHead:
         return answers
 
 
+def check_network(tensors: Mapping[str, NDArray[np.float32]], channels: int, outputs: int) -> None:
+    """``InvalidRequest`` unless ``TENSORS`` lead from so many channels to so many logits."""
+    check_shape("hidden", tensors["hidden"], (channels, None))
+    width = tensors["hidden"].shape[1]
+    check_shape("hidden_bias", tensors["hidden_bias"], (width,))
+    check_shape("weight", tensors["weight"], (width, outputs))
+    check_shape("bias", tensors["bias"], (outputs,))
+
+
 def cell_logits(
-    tensors: dict[str, NDArray[np.float32]], patches: NDArray[np.float32]
+    tensors: Mapping[str, NDArray[np.float32]], patches: NDArray[np.float32]
 ) -> NDArray[np.float32]:
     """``(..., C)`` -> ``(..., K + 1)``, good first."""
     hidden = np.maximum(patches @ tensors["hidden"] + tensors["hidden_bias"], 0)

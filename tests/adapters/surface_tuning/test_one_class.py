@@ -13,16 +13,21 @@ import numpy as np
 import pytest
 
 from xingyue.contract import FitContext
+from xingyue.errors import Cancelled
+from xingyue_adapters.datasets import ImageSample
+from xingyue_adapters.metrics import auroc
 from xingyue_adapters.surface_inspection.recipe import SurfaceInspectionRecipe
 from xingyue_adapters.surface_tuning.accuracy import SETS, measure
 from xingyue_adapters.surface_tuning.distance_scale import calibrate, overkill_share
+from xingyue_adapters.surface_tuning.export import serve
 from xingyue_models.surface_inspection.patch_head import strongest_mean
 
 Build = Callable[..., FitContext]
 Write = Callable[..., Path]
 DATA = Path(os.environ.get("XINGYUE_SHARED_DATA", "../shared/data"))
 RECIPE = SurfaceInspectionRecipe()
-QUICK = {"side": 128, "bank": 128, "folds": 2}
+QUICK = {"side": 128, "bank": 128, "folds": 2, "detector": "memory-bank"}
+JOINT = QUICK | {"detector": "joint", "painted": 40, "steps": 100}
 
 
 @pytest.mark.parametrize(
@@ -86,11 +91,77 @@ def test_a_large_part_is_looked_at_in_tiles(build: Build, tmp_path: Path, write_
     for path in (data / "good").iterdir():
         grey = cv2.imread(str(path), cv2.IMREAD_GRAYSCALE)
         cv2.imwrite(str(path), cv2.resize(grey, (256, 240)))
-    result = RECIPE.fit(build(data, "one-class", QUICK | {"patches": "wide"}))
+    result = RECIPE.fit(build(data, "one-class", JOINT | {"patches": "wide"}))
     manifest = json.loads((result.head / "manifest.json").read_text())
     assert manifest["input"]["tiled"]
     assert manifest["features"]["taps"] == ["f8", "f16"]
     assert result.parity <= result.parity_max
+
+
+@pytest.mark.weights
+def test_cracks_a_pixel_wide_are_found_without_one_to_learn_from(
+    build: Build, tmp_path: Path, write_set: Write
+) -> None:
+    data = write_set(tmp_path / "data", {"good": 64})
+    good = sorted((data / "good").iterdir())[24:]
+    samples = []
+    (tmp_path / "new").mkdir()
+    for number, path in enumerate(good):
+        part, label = cv2.imread(str(path)).astype(np.float32), "good"
+        if number % 2:
+            label, line = "crack", np.zeros(part.shape[:2], np.float32)
+            ends = np.random.default_rng(number).integers(10, 118, (2, 2)).tolist()
+            cv2.line(line, ends[0], ends[1], 1.0, 1, cv2.LINE_AA)
+            part *= 1 - 0.08 * line[..., None]
+        moved = tmp_path / "new" / path.name
+        cv2.imwrite(str(moved), part.astype(np.uint8))
+        samples.append(ImageSample(moved, path.name, label, path.name))
+        path.unlink()
+    context = build(data, "one-class", JOINT | {"painted": 120, "steps": 250})
+    result = RECIPE.fit(context)
+    scores = [float(o.value["score"]) for o in serve(context, result.head, samples)]
+    assert auroc([s.defective for s in samples], scores) >= 0.9
+
+
+@pytest.mark.weights
+def test_equal_seeds_give_equal_networks(build: Build, tmp_path: Path, write_set: Write) -> None:
+    data = write_set(tmp_path / "data", {"good": 14})
+    fits = [RECIPE.fit(build(data, "one-class", JOINT)) for _ in range(2)]
+    first, again = ((f.head / "head.safetensors").read_bytes() for f in fits)
+    assert first == again
+    manifest = json.loads((fits[0].head / "manifest.json").read_text())
+    assert manifest["kind"] == "memory-and-painted"
+    assert manifest["features"]["taps"] == ["f4", "f8", "f16"]
+    assert 20 <= manifest["recipe"]["choices"]["painted_windows"] <= 60
+    assert fits[0].parity <= fits[0].parity_max
+
+
+@pytest.mark.weights
+def test_black_parts_are_painted_over_too(build: Build, tmp_path: Path, write_set: Write) -> None:
+    data = write_set(tmp_path / "data", {"good": 12})
+    for number, path in enumerate(sorted((data / "good").iterdir())):
+        dark = np.random.default_rng(number).integers(0, 3, (128, 128)).astype(np.uint8)
+        cv2.imwrite(str(path), dark)
+    result = RECIPE.fit(build(data, "one-class", JOINT))
+    assert result.parity <= result.parity_max
+
+
+@pytest.mark.weights
+@pytest.mark.parametrize("stage", ["painting", "network"])
+def test_a_cancelled_fit_stops_while_it_paints_or_learns(
+    build: Build, tmp_path: Path, write_set: Write, stage: str
+) -> None:
+    data, at = write_set(tmp_path / "data", {"good": 12}), [""]
+
+    def progress(name: str, done: int, total: int) -> None:
+        at[0] = name
+
+    def check() -> None:
+        if at[0] == stage:
+            raise Cancelled("stopped")
+
+    with pytest.raises(Cancelled):
+        RECIPE.fit(build(data, "one-class", JOINT, progress=progress, check=check))
 
 
 def test_few_good_parts_are_fitted_on_with_a_warning(tmp_path: Path, write_set: Write) -> None:
@@ -110,6 +181,6 @@ def test_forty_good_castings_are_enough_to_find_the_bad(trunk_path: Path) -> Non
     settings = {"refit": False, "folds": 2}
     tally = measure(known, DATA, trunk_path, count=4, run=1, seed=7, settings=settings)
     found = tally.measures()
-    assert found["auroc"] >= 0.90
-    assert found["escape_rate"] <= 0.35
+    assert found["auroc"] >= 0.97
+    assert found["escape_rate"] <= 0.15
     assert tally.parity <= 0.01

@@ -18,7 +18,7 @@ from xingyue_adapters.surface_tuning.classify import fit
 
 Build = Callable[..., FitContext]
 RECIPE = SurfaceInspectionRecipe()
-QUICK_ONE_CLASS = {"side": 128, "bank": 64, "folds": 2}
+QUICK_ONE_CLASS = {"side": 128, "bank": 64, "folds": 2, "detector": "memory-bank"}
 QUICK = {"side": 128, "views": 1, "folds": 2}
 
 

@@ -97,7 +97,7 @@ def test_classes_without_good_always_fail(build: Build, tmp_path: Path, write_se
     assert found["score"] == found["classes"][0]["score"] > 0.5
 
 
-@pytest.mark.parametrize("detector", ["memory-bank", "gaussian"])
+@pytest.mark.parametrize("detector", ["joint", "memory-bank", "gaussian"])
 def test_one_class_needs_good_parts_only(
     build: Build, tmp_path: Path, detector: str, write_set: Write
 ) -> None:
@@ -120,7 +120,8 @@ def test_one_class_needs_good_parts_only(
 
 
 def test_one_class_weighs_its_threshold_by_defects(parts: Path, build: Build) -> None:
-    result = RECIPE.fit(build(parts, "one-class", {"side": 128, "bank": 256}))
+    settings = {"side": 128, "bank": 256, "detector": "memory-bank"}
+    result = RECIPE.fit(build(parts, "one-class", settings))
     check_whole(result, "pr_curve.png")
     assert result.metrics["auroc"] > 0.75
     assert "escape_cost" in read_report(result)["choices"]["threshold_by"]
@@ -158,6 +159,7 @@ def test_supervised_without_outlines_tells_classes(
         ("classification", {"refit": "yes"}, "hyperparameters.refit"),
         ("one-class", {"bank": 10}, "hyperparameters.bank"),
         ("one-class", {"escape_cost": float("nan")}, "hyperparameters.escape_cost"),
+        ("one-class", {"painted": 3000}, "hyperparameters.painted"),
         ("one-class", {"detector": "oracle"}, "hyperparameters.detector"),
         ("segmentation", {"hidden": 4096}, "hyperparameters.hidden"),
         ("supervised", {"hidden": 8, "bank": 64}, "hyperparameters.bank"),

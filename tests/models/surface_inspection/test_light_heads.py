@@ -1,4 +1,4 @@
-"""Linear, kernel, memory-bank, Gaussian and segmentation heads: loading, refusals, batches, cost.
+"""Linear, kernel, patch and segmentation heads: loading, refusals, batches, cost.
 
 The toy trunk of ``conftest`` has taps of three channels, so these use a trunk with Lite0's own
 widths: constant weights make its taps easy to foresee.
@@ -92,6 +92,15 @@ def parts_of(kind: str, seed: int = 0) -> tuple[dict[str, Any], dict[str, Any]]:
         tensors = {"projection": draw(WIDE, 16), "offset": draw(16), "bank": draw(50, 16)}
         halves = {name: values.astype(np.float16) for name, values in tensors.items()}
         return {"features": patches, "neighbours": 3, **scale}, halves
+    if kind == "memory-and-painted":
+        bank = {
+            "projection": draw(TAP_CHANNELS["f8"], 16),
+            "offset": draw(16),
+            "bank": draw(50, 16),
+        }
+        network = {"hidden": draw(WIDE, 8), "hidden_bias": draw(8), "weight": draw(8, 4)}
+        scales = {"bias": draw(4), "gain": np.ones(4, np.float32), "shift": draw(4)}
+        return {"features": patches, "neighbours": 3, **scale}, bank | network | scales
     if kind == "gaussian":
         return {"features": patches, **scale}, {"whitening": draw(WIDE, 20), "offset": draw(20)}
     tensors = {"hidden": draw(WIDE, 8), "hidden_bias": draw(8), "weight": draw(8, 3)}
@@ -99,7 +108,7 @@ def parts_of(kind: str, seed: int = 0) -> tuple[dict[str, Any], dict[str, Any]]:
 
 
 CLASSES = ("linear-classes", "kernel-classes")
-KINDS = (*CLASSES, "memory-bank", "gaussian", "linear-segmentation")
+KINDS = (*CLASSES, "memory-bank", "memory-and-painted", "gaussian", "linear-segmentation")
 
 
 @pytest.fixture
@@ -218,7 +227,19 @@ def test_a_bank_measures_the_distance_to_its_nearest(
     assert detector.distance(patches) == pytest.approx(expected.mean(axis=1), abs=1e-4)
 
 
-@pytest.mark.parametrize("kind", ["memory-bank", "gaussian"])
+def test_bank_and_network_are_added_up() -> None:
+    """Each speaks for itself where the other is silent, and both together say more."""
+    from xingyue_models.surface_inspection.memory_and_painted import joined
+
+    gain, shift = np.array([2, 1, 1], np.float32), np.array([-10, 0, 0], np.float32)
+    evidence = np.array([[0, -40, -40], [9, -40, -40], [0, -40, 8], [9, -40, 8]], np.float32)
+    found = joined(evidence, gain, shift)
+    assert found == pytest.approx([0, 8, 8, 16], abs=1e-2)
+    huge = joined(np.full((1, 3), 1e4, np.float32), gain, shift)
+    assert np.isfinite(huge).all()
+
+
+@pytest.mark.parametrize("kind", ["memory-bank", "memory-and-painted", "gaussian"])
 def test_a_manifest_without_a_number_of_cells_scores_the_hottest(
     wide_trunk: SurfaceTrunk, write: Write, kind: str
 ) -> None:
@@ -252,6 +273,10 @@ def test_a_kernel_head_adds_its_second_opinion(wide_trunk: SurfaceTrunk, write: 
     assert found[3]["classes"] == found[1]["classes"]
 
 
+ONE_OUTPUT = {
+    "weight": np.ones((8, 1), np.float32),
+    **{name: np.ones(1, np.float32) for name in ("bias", "gain", "shift")},
+}
 BAD = [
     ("linear-classes", {"classes": ["good"]}, "labels"),
     ("linear-classes", {"classes": ["good", "other"]}, "labels"),
@@ -276,6 +301,15 @@ BAD = [
     ("memory-bank", {"calibration": {"weight": -1, "bias": 0}}, "calibration"),
     ("memory-bank", {"tensors": {"bank": np.zeros((5000, 16), np.float16)}}, "files"),
     ("memory-bank", {"strongest": 0}, "strongest"),
+    ("memory-and-painted", {"neighbours": 10}, "neighbours"),
+    ("memory-and-painted", {"tensors": {"gain": np.zeros(4, np.float32)}}, "files"),
+    ("memory-and-painted", {"tensors": {"shift": np.zeros(3, np.float32)}}, "files"),
+    ("memory-and-painted", {"tensors": {"bias": np.zeros(3, np.float32)}}, "files"),
+    ("memory-and-painted", {"tensors": {"hidden": np.zeros((WIDE - 1, 8), np.float32)}}, "files"),
+    ("memory-and-painted", {"tensors": {"projection": np.ones((WIDE + 1, 16), "f2")}}, "files"),
+    ("memory-and-painted", {"tensors": {"bank": np.ones((5000, 16), np.float16)}}, "files"),
+    ("memory-and-painted", {"tensors": {"weight": np.full((8, 4), np.inf, "f4")}}, "files"),
+    ("memory-and-painted", {"tensors": ONE_OUTPUT}, "files"),
     ("gaussian", {"strongest": True}, "strongest"),
     ("gaussian", {"calibration": {"weight": True, "bias": 0}}, "calibration"),
     ("gaussian", {"tensors": {"offset": np.zeros(19, np.float32)}}, "files"),
