@@ -18,7 +18,7 @@ KINDS = (*LINES, "blot", "specks", "piece")
 CHANGED_MIN = 0.03
 """Share of its brightness by which a cell must have changed to count as painted."""
 _FINE = 2
-"""Lines are drawn at twice the size, so that they may be half a pixel wide."""
+"""Lines are drawn at twice the size: their width is in half pixels."""
 _BLACK = 8.0
 """Grey levels that are added where shares of the brightness are taken: black has none."""
 _SPOT_REACH = 2.5
@@ -61,9 +61,9 @@ def _lines(canvas: Canvas, dark: bool, random: np.random.Generator) -> Canvas:
         path = _path(height, width, random)
         fine = np.zeros((height * _FINE, width * _FINE), np.float32)
         pixels = (path * _FINE).astype(np.int32)
-        cv2.polylines(fine, [pixels], False, 1.0, int(random.integers(1, 4)), cv2.LINE_AA)
+        cv2.polylines(fine, [pixels], False, 1.0, int(random.integers(2, 5)), cv2.LINE_AA)
         fine = np.asarray(cv2.resize(fine, (width, height), interpolation=cv2.INTER_AREA))
-        line = cv2.GaussianBlur(fine, (0, 0), random.uniform(0.4, 1.0))
+        line = cv2.GaussianBlur(fine, (0, 0), random.uniform(0.5, 1.2))
         depth = random.uniform(0.08, 0.55) / max(float(line.max()), 1e-6)
         painted *= (1 - depth * line if dark else 1 + depth * line)[..., None]
         if dark and random.uniform() < 0.25:

@@ -81,14 +81,12 @@ def _named(kind: str, manifest: Mapping[str, Any]) -> list[str]:
     if kind == KERNEL_KIND:
         return [kernel.PART]
     named = manifest.get("parts")
-    if not isinstance(named, list) or not named or len(set(map(str, named))) != len(named):
-        raise InvalidRequest(
-            f"parts must be a list of different ones of {', '.join(_PARTS)}", param="parts"
-        )
-    unknown = [name for name in named if name not in _PARTS]
-    if unknown:
-        raise InvalidRequest(
-            f"part {unknown[0]!r} of a head is not known; known are {', '.join(_PARTS)}",
-            param="parts",
-        )
+    known = ", ".join(_PARTS)
+    if not isinstance(named, list) or not named or any(named.count(name) > 1 for name in named):
+        raise InvalidRequest(f"parts must be a list of different ones of {known}", param="parts")
+    for name in named:
+        if not isinstance(name, str) or name not in _PARTS:
+            raise InvalidRequest(
+                f"part {name!r} of a head is not known; known are {known}", param="parts"
+            )
     return named

@@ -27,6 +27,7 @@ from xingyue_models.efficientnet_lite import TAP_CHANNELS, TAP_STRIDES
 from xingyue_models.surface_inspection.appearance import NUMBERS, appearance
 from xingyue_models.surface_inspection.family import SurfaceInspection
 from xingyue_models.surface_inspection.geometry import Window
+from xingyue_models.surface_inspection.hairlines import GRID
 from xingyue_models.surface_inspection.pooling import Pooling, covered_cells
 from xingyue_models.surface_inspection.trunk import SurfaceTrunk
 
@@ -75,6 +76,17 @@ def kernel_parts(draw: Callable[..., Any]) -> dict[str, Any]:
     }
 
 
+def hairline_parts(draw: Callable[..., Any]) -> dict[str, Any]:
+    return {
+        "hairlines.hidden": draw(GRID.width, 8),
+        "hairlines.hidden_bias": draw(8),
+        "hairlines.weight": draw(8, 3),
+        "hairlines.bias": draw(3),
+        "hairlines.classes": draw(2, 3),
+        "hairlines.class_bias": draw(3),
+    }
+
+
 def parts_of(kind: str, seed: int = 0) -> tuple[dict[str, Any], dict[str, Any]]:
     """Manifest keys and tensors of a head of that kind, random but sound."""
     random = np.random.default_rng(seed)
@@ -87,7 +99,10 @@ def parts_of(kind: str, seed: int = 0) -> tuple[dict[str, Any], dict[str, Any]]:
     if kind in CLASSES:
         own = {"classes": ["good", "scratch", "stain"], "features": POOLING.to_manifest()}
         linear = {"weight": draw(3, POOLING.width), "bias": draw(3)}
-        return own, linear | (kernel_parts(draw) if kind == "kernel-classes" else {})
+        if kind == "joint-classes":
+            own["parts"] = ["kernel", "hairlines"]
+            linear |= hairline_parts(draw)
+        return own, linear | (kernel_parts(draw) if kind != "linear-classes" else {})
     if kind == "memory-bank":
         tensors = {"projection": draw(WIDE, 16), "offset": draw(16), "bank": draw(50, 16)}
         halves = {name: values.astype(np.float16) for name, values in tensors.items()}
@@ -107,7 +122,7 @@ def parts_of(kind: str, seed: int = 0) -> tuple[dict[str, Any], dict[str, Any]]:
     return {"features": patches, **scale}, tensors | {"bias": draw(3)}
 
 
-CLASSES = ("linear-classes", "kernel-classes")
+CLASSES = ("linear-classes", "kernel-classes", "joint-classes")
 KINDS = (*CLASSES, "memory-bank", "memory-and-painted", "gaussian", "linear-segmentation")
 
 
@@ -296,6 +311,16 @@ BAD = [
     ("kernel-classes", {"tensors": {"kernel.scale": np.zeros(NUMBERS, np.float32)}}, "files"),
     ("kernel-classes", {"tensors": {"kernel.known": np.zeros((9, NUMBERS), np.float16)}}, "files"),
     ("kernel-classes", {"tensors": {"kernel.centre": np.zeros(7, np.float32)}}, "files"),
+    ("kernel-classes", {"tensors": {"kernel.known": np.array(1, np.float16)}}, "files"),
+    ("joint-classes", {"parts": []}, "parts"),
+    ("joint-classes", {"parts": "kernel"}, "parts"),
+    ("joint-classes", {"parts": ["kernel", "kernel"]}, "parts"),
+    ("joint-classes", {"parts": ["kernel", ["hairlines"]]}, "parts"),
+    ("joint-classes", {"parts": ["kernel", "colour"]}, "parts"),
+    ("joint-classes", {"parts": ["hairlines"]}, "files"),
+    ("joint-classes", {"tensors": {"hairlines.hidden": np.array(1, np.float32)}}, "files"),
+    ("joint-classes", {"tensors": {"hairlines.weight": np.zeros((8, 2), np.float32)}}, "files"),
+    ("joint-classes", {"tensors": {"hairlines.classes": np.zeros((2, 2), np.float32)}}, "files"),
     ("memory-bank", {"neighbours": 0}, "neighbours"),
     ("memory-bank", {"features": {"taps": ["f8", "f16"], "grid": "f4"}}, "features.grid"),
     ("memory-bank", {"calibration": {"weight": -1, "bias": 0}}, "calibration"),
