@@ -25,7 +25,6 @@ from xingyue_models.surface_inspection.geometry import Geometry, Window
 from xingyue_models.surface_inspection.taps import TapSessions
 
 _BATCH = 8
-AS_IT_IS = -1
 Pixel = TypeVar("Pixel", bound=np.generic)
 
 
@@ -44,7 +43,7 @@ class Seen:
 
 @dataclass(frozen=True, slots=True)
 class PaintedOver:
-    """``kind``: index of what was painted, or ``AS_IT_IS``; ``changed`` ``(h, w)`` of the covered
+    """``kind``: index of what was painted; ``changed`` ``(h, w)`` of the covered
     part of the canvas, see ``painting.Painted``."""
 
     seen: Seen
@@ -93,45 +92,6 @@ class TrunkRunner:
                         waiting = []
         if waiting:
             yield from self._run(waiting, geometry, taps)
-        self._context.progress(stage, len(samples), len(samples))
-
-    def painted(
-        self,
-        samples: Sequence[ImageSample],
-        geometry: Geometry,
-        taps: Sequence[str],
-        kinds: Sequence[str],
-        *,
-        copies: int,
-        stage: str = "painting",
-    ) -> Iterator[PaintedOver]:
-        """Every window of every sample as it is, then ``copies`` times with a defect of one of
-        ``kinds``, in turn, painted over it."""
-        random = np.random.default_rng((self._context.seed, 17))
-        waiting: list[tuple[tuple[Any, ...], int, NDArray[np.float32]]] = []
-        for index, sample in enumerate(samples):
-            self._context.check()
-            self._context.progress(stage, index, len(samples))
-            rgb = read_rgb(sample, geometry)
-            if geometry.exposure:
-                rgb = shapes.expose(rgb)
-            size = (rgb.shape[1], rgb.shape[0])
-            for place in shapes.windows(*size, geometry):
-                layer = shapes.lay(rgb, place, geometry.side)
-                bare = layer[: place.height, : place.width].astype(np.float32)
-                for copy in range(-1, copies):
-                    kind, changed, own = AS_IT_IS, np.zeros(bare.shape[:2], np.float32), layer
-                    if copy >= 0:
-                        kind = copy % len(kinds)
-                        over = paint(bare, kinds[kind], random)
-                        own, changed = layer.copy(), over.changed
-                        own[: place.height, : place.width] = over.canvas.round()
-                    waiting.append(((index, copy + 1, place, own, size), kind, changed))
-                    if len(waiting) == _BATCH:
-                        yield from self._run_painted(waiting, geometry, taps)
-                        waiting = []
-        if waiting:
-            yield from self._run_painted(waiting, geometry, taps)
         self._context.progress(stage, len(samples), len(samples))
 
     def painted_copies(

@@ -10,17 +10,16 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from functools import partial
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from xingyue_adapters.datasets import ImageSample
 from xingyue_adapters.surface_tuning import one_class, segment
-from xingyue_adapters.surface_tuning.features import PaintedOver, TrunkRunner
+from xingyue_adapters.surface_tuning.cells import Labelled, drawn_good, drawn_painted
+from xingyue_adapters.surface_tuning.features import TrunkRunner
 from xingyue_adapters.surface_tuning.hyperparameters import OneClass, Segmentation
 from xingyue_adapters.surface_tuning.one_class import Divide, Fitted, Plain, View
-from xingyue_adapters.surface_tuning.painting import CHANGED_MIN, KINDS
-from xingyue_adapters.surface_tuning.segment import Labelled
+from xingyue_adapters.surface_tuning.painting import KINDS
 from xingyue_models.surface_inspection.geometry import Geometry
 from xingyue_models.surface_inspection.memory_and_painted import (
     MemoryAndPainted,
@@ -34,10 +33,7 @@ from xingyue_models.surface_inspection.pooling import covered_shape
 COPIES_MAX = 2.0
 """Painted copies of one window."""
 _GOOD_CELLS, _GOOD_CELLS_MAX = 300, 60_000
-_PAINTED_CELLS, _BESIDE_CELLS = 150, 80
-"""Cells drawn of a window as it is, and of all of them; of a painted one, on the paint and off."""
-_NEAR = np.ones((5, 5), np.uint8)
-"""Cells that are neither: next to paint."""
+"""Cells drawn of a window as it is, and of all of them."""
 _HIDDEN = 64
 _FOLDS = 3
 _HALF_MAX = 6e4
@@ -61,26 +57,8 @@ def painted_cells(
     grid, random = one_class.grid_of(settings), np.random.default_rng((seed, 23))
     copies = min(COPIES_MAX, settings.painted / len(seen))
     views = 1 + max(view.view for view in seen)
-    found = []
-    for over in runner.painted_copies(good, geometry, grid.taps, KINDS, views=views, copies=copies):
-        patches = grid.of({tap: values[None] for tap, values in over.seen.taps.items()}, 0)
-        found.append(_drawn(over, patches, geometry.side, random))
-    return found
-
-
-def _drawn(
-    over: PaintedOver, patches: NDArray[np.float32], side: int, random: np.random.Generator
-) -> Labelled:
-    rows, columns = covered_shape(patches.shape[:2], over.seen.place, side)
-    share = cv2.resize(over.changed, (columns, rows), interpolation=cv2.INTER_AREA)
-    changed = (share > CHANGED_MIN).astype(np.uint8)
-    on = random.permutation(np.flatnonzero(changed))[:_PAINTED_CELLS]
-    off = random.permutation(np.flatnonzero(cv2.dilate(changed, _NEAR) == 0))[:_BESIDE_CELLS]
-    picked = np.concatenate([on, off])
-    truth = np.zeros((1, len(picked)), np.int8)
-    truth[0, : len(on)] = over.kind + 1
-    flat = patches[:rows, :columns].reshape(rows * columns, -1)
-    return Labelled(over.seen.sample, over.seen.view, flat[picked][None].astype(np.float16), truth)
+    painted = runner.painted_copies(good, geometry, grid.taps, KINDS, views=views, copies=copies)
+    return [drawn_painted(over, grid, geometry.side, random) for over in painted]
 
 
 def good_cells(
@@ -89,10 +67,7 @@ def good_cells(
     random, found = np.random.default_rng((seed, 29)), []
     for view in views:
         check()
-        cells = _covered(view, side)
-        drawn = cells[random.permutation(len(cells))[:each]].astype(np.float16)
-        truth = np.zeros((1, len(drawn)), np.int8)
-        found.append(Labelled(view.sample, view.view, drawn[None], truth))
+        found.append(drawn_good(view.sample, view.view, _covered(view, side), each, random))
     return found
 
 

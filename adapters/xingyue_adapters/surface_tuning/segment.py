@@ -8,7 +8,6 @@ so heads fitted on boxes are coarser.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 import cv2
 import numpy as np
@@ -19,6 +18,7 @@ from torch.nn import functional
 
 from xingyue.errors import InvalidRequest
 from xingyue_adapters.datasets import ImageSample, read_mask
+from xingyue_adapters.surface_tuning.cells import Labelled
 from xingyue_adapters.surface_tuning.features import TrunkRunner, turned
 from xingyue_adapters.surface_tuning.hyperparameters import Segmentation
 from xingyue_models.surface_inspection.geometry import Geometry, Window, resize
@@ -39,17 +39,6 @@ Cells = NDArray[np.float32]
 
 def geometry_of(settings: Segmentation) -> Geometry:
     return Geometry(settings.side, settings.windows_max, exposure=True, tight=True)
-
-
-@dataclass(frozen=True, slots=True)
-class Labelled:
-    """One window: ``patches`` ``(rows, columns, C)`` float16 and ``truth`` ``(rows, columns)``:
-    0 good, 1 + label on a defect, -1 unknown."""
-
-    sample: int
-    view: int
-    patches: NDArray[np.float16]
-    truth: NDArray[np.int8]
 
 
 def truth_map(
