@@ -130,6 +130,7 @@ def measure(
     seed: int,
     settings: Mapping[str, Any],
     threads: int = 1,
+    dtype: str = "fp32",
 ) -> Tally:
     samples = read(known, data)
     tally = Tally()
@@ -145,7 +146,7 @@ def measure(
                 validation=None,
                 base=None,
                 weights=lambda name: trunk,
-                runtime=RuntimeSpec(threads=threads),
+                runtime=RuntimeSpec(threads=threads, dtype=dtype),
                 hyperparameters={**known.settings, **settings},
                 seed=seed,
                 out=home / "out",
@@ -206,6 +207,7 @@ def main(arguments: list[str] | None = None) -> None:
             seed=options.seed,
             settings=settings,
             threads=options.threads,
+            dtype=options.dtype,
         )
         found = tally.measures()
         cells = (
@@ -232,6 +234,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--folds-run", type=int, default=0, help="0 runs all")
     parser.add_argument("--seed", type=int, default=7)
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument(
+        "--dtype", default="fp32", help="of the trunk's file; int8 for the 8-bit one"
+    )
     parser.add_argument("--settings", default="{}", help="hyper-parameters as JSON, for all sets")
     return parser
 

@@ -121,18 +121,19 @@ def choose(
         weight, bias = _logistic(rows[fitted], truth[fitted], classes)
         answers[held] = rows[held] @ weight + bias
     own, weights = truth[told], balanced_weights(truth[told].tolist())
-    shares = stacking.shares(others, answers[told], own, weights)
-    # Half way to even shares: the others' settings were chosen by these very answers, so they look
-    # better here than on parts of other groups; the evidence was fitted on no defect.
-    mixed = [(share + even) / 2 for share, even in zip(shares, _EVEN, strict=True)]
-    logits = mixed[0] * others + mixed[1] * answers[told]
-    heat = temperature(logits, own, weights)
-    counted = [round(share / heat, 4) for share in mixed]
-    logits = counted[0] * others + counted[1] * answers[told]
-    saved = stacking.loss(others, own, weights) - stacking.loss(logits, own, weights)
-    if saved < _GAIN_MIN:
-        return None
-    return Opinion(counted[0], counted[1], *_logistic(rows[told], own, classes), logits)
+    most = stacking.loss(others, own, weights) - _GAIN_MIN
+    stacked = stacking.shares(others, answers[told], own, weights)
+    # First half way to even shares: the others' settings were chosen by these very answers, so they
+    # look better here than on parts of other groups; the evidence was fitted on no defect.
+    halfway = [(share + even) / 2 for share, even in zip(stacked, _EVEN, strict=True)]
+    for shares in (halfway, stacked):
+        logits = shares[0] * others + shares[1] * answers[told]
+        heat = temperature(logits, own, weights)
+        counted = [round(share / heat, 4) for share in shares]
+        logits = counted[0] * others + counted[1] * answers[told]
+        if stacking.loss(logits, own, weights) <= most:
+            return Opinion(counted[0], counted[1], *_logistic(rows[told], own, classes), logits)
+    return None
 
 
 def _logistic(
