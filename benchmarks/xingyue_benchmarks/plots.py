@@ -10,7 +10,7 @@ import matplotlib
 from xingyue_benchmarks.results import Results, ScenarioResult
 from xingyue_benchmarks.summary import Row, rows
 
-_COLOURS = {
+COLOURS = {
     "raw": "#8a8d91",
     "engine": "#b9a44c",
     "platform": "#2a6f97",
@@ -18,7 +18,9 @@ _COLOURS = {
     "bentoml": "#3d8b6e",
     "mlserver": "#c27c3a",
     "rayserve": "#b4526a",
+    "litellm": "#5b8ba8",
 }
+"""Of each peer and of the platform."""
 
 
 def draw(results: Results, folder: Path) -> dict[str, list[str]]:
@@ -51,7 +53,7 @@ def _bars(axes: Any, found: list[Row]) -> None:
         [row.throughput_rps.high - row.throughput_rps.median for row in closed],
     ]
     axes.barh(
-        places, middles, xerr=errors, color=[_COLOURS[row.target] for row in closed], capsize=3
+        places, middles, xerr=errors, color=[COLOURS[row.target] for row in closed], capsize=3
     )
     axes.set_yticks(places, [f"{row.target}, {row.load}" for row in closed])
     axes.invert_yaxis()
@@ -98,4 +100,4 @@ def _peer_curves(axes: Any, found: list[Row]) -> None:
             (row.throughput_rps.median, row.p50_ms.median) for row in found if row.target == name
         )
         rates, middles = zip(*points, strict=True)
-        axes.plot(rates, middles, "^:", color=_COLOURS[name], label=f"{name} p50")
+        axes.plot(rates, middles, "^:", color=COLOURS[name], label=f"{name} p50")

@@ -3,7 +3,7 @@ from __future__ import annotations
 import json
 import math
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 
@@ -11,7 +11,7 @@ from xingyue.errors import InvalidRequest
 from xingyue_benchmarks import plots, report, results
 from xingyue_benchmarks.measures import Ledger, Measure, of_latencies, stream_times
 from xingyue_benchmarks.results import Results, ScenarioResult
-from xingyue_benchmarks.scenario import Scenario, Targets
+from xingyue_benchmarks.scenario import PeerName, Scenario, Targets
 from xingyue_benchmarks.summary import added_p50_ms, rows, verdicts
 
 MACHINE: dict[str, Any] = {
@@ -175,6 +175,10 @@ def test_another_file_is_no_result(tmp_path: Path, text: str) -> None:
     path.write_text(text)
     with pytest.raises(InvalidRequest):
         results.read(path)
+
+
+def test_every_peer_has_a_colour() -> None:
+    assert set(get_args(PeerName)) | {"platform"} == set(plots.COLOURS)
 
 
 def test_pictures_are_drawn(run: Results, tmp_path: Path) -> None:
