@@ -71,25 +71,12 @@ class TrunkRunner:
         stage: str = "features",
     ) -> Iterator[Seen]:
         """Every window of every view of every sample, in order; pixels are read once a sample."""
-        random = np.random.default_rng((self._context.seed, 11))
         waiting: list[tuple[int, int, Window, NDArray[np.uint8], tuple[int, int]]] = []
-        for index, sample in enumerate(samples):
-            self._context.check()
-            self._context.progress(stage, index, len(samples))
-            rgb = read_rgb(sample, geometry)
-            for view in range(views):
-                seen = turned(rgb, view)
-                if view and brightness:
-                    seen = relit(seen, brightness, random)
-                if geometry.exposure:
-                    seen = shapes.expose(seen)
-                size = (seen.shape[1], seen.shape[0])
-                for place in shapes.windows(*size, geometry):
-                    layer = shapes.lay(seen, place, geometry.side)
-                    waiting.append((index, view, place, layer, size))
-                    if len(waiting) == _BATCH:
-                        yield from self._run(waiting, geometry, taps)
-                        waiting = []
+        for laid in self._laid(samples, geometry, views, stage, brightness):
+            waiting.append(laid)
+            if len(waiting) == _BATCH:
+                yield from self._run(waiting, geometry, taps)
+                waiting = []
         if waiting:
             yield from self._run(waiting, geometry, taps)
         self._context.progress(stage, len(samples), len(samples))
@@ -125,15 +112,23 @@ class TrunkRunner:
         self._context.progress(stage, len(samples), len(samples))
 
     def _laid(
-        self, samples: Sequence[ImageSample], geometry: Geometry, views: int, stage: str
+        self,
+        samples: Sequence[ImageSample],
+        geometry: Geometry,
+        views: int,
+        stage: str,
+        brightness: float = 0.0,
     ) -> Iterator[tuple[int, int, Window, NDArray[np.uint8], tuple[int, int]]]:
         """Sample, view, place, canvas and the view's size, of every window."""
+        random = np.random.default_rng((self._context.seed, 11))
         for index, sample in enumerate(samples):
             self._context.check()
             self._context.progress(stage, index, len(samples))
             rgb = read_rgb(sample, geometry)
             for view in range(views):
                 seen = turned(rgb, view)
+                if view and brightness:
+                    seen = relit(seen, brightness, random)
                 if geometry.exposure:
                     seen = shapes.expose(seen)
                 size = (seen.shape[1], seen.shape[0])

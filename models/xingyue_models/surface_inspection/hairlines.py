@@ -15,15 +15,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from xingyue_models.surface_inspection.geometry import Window
-from xingyue_models.surface_inspection.patch_head import strongest_mean
+from xingyue_models.surface_inspection.patch_head import smoothed, strongest_mean
 from xingyue_models.surface_inspection.patches import PatchGrid
 from xingyue_models.surface_inspection.pooling import covered_shape
-from xingyue_models.surface_inspection.segmentation_head import cell_logits
+from xingyue_models.surface_inspection.segmentation_head import TENSORS as NETWORK_TENSORS
+from xingyue_models.surface_inspection.segmentation_head import cell_logits, check_network
 from xingyue_models.surface_inspection.tensors import check_shape
 
 PART = "hairlines"
@@ -56,18 +56,14 @@ class Hairlines:
     def of(cls, tensors: Mapping[str, Rows], classes: int) -> Hairlines:
         """``InvalidRequest`` names the tensor that does not fit."""
         found = cls(*(tensors[name] for name in cls.names()))
-        check_shape(f"{PART}.hidden", found.hidden, (GRID.width, None))
-        width = found.hidden.shape[1]
-        shapes = {
-            "hidden_bias": (width,),
-            "weight": (width, KINDS + 1),
-            "bias": (KINDS + 1,),
-            "classes": (KINDS, classes),
-            "class_bias": (classes,),
-        }
-        for name, shape in shapes.items():
-            check_shape(f"{PART}.{name}", getattr(found, name), shape)
+        check_network(found.network, GRID.width, KINDS + 1, prefix=f"{PART}.")
+        check_shape(f"{PART}.classes", found.classes, (KINDS, classes))
+        check_shape(f"{PART}.class_bias", found.class_bias, (classes,))
         return found
+
+    @property
+    def network(self) -> Network:
+        return {name: getattr(self, name) for name in NETWORK_TENSORS}
 
     def tensors(self) -> dict[str, NDArray[np.generic]]:
         return {f"{PART}.{field.name}": getattr(self, field.name) for field in fields(self)}
@@ -77,9 +73,7 @@ class Hairlines:
 
     def logits(self, taps: Taps, places: Sequence[Window], side: int) -> Rows:
         """``(N, K)``; ``taps`` of ``N`` windows that lie on canvases of ``side`` pixels."""
-        network = {
-            name: getattr(self, name) for name in ("hidden", "hidden_bias", "weight", "bias")
-        }
+        network = self.network
         rows = [evidence(network, taps, index, place, side) for index, place in enumerate(places)]
         return self.of_evidence(np.stack(rows))
 
@@ -96,6 +90,5 @@ def evidence(network: Network, taps: Taps, index: int, place: Window, side: int)
     found = []
     for kind in range(1, KINDS + 1):
         odds = np.ascontiguousarray(logits[..., kind] - logits[..., 0])
-        smooth = np.asarray(cv2.blur(odds, (3, 3), borderType=cv2.BORDER_REPLICATE), np.float32)
-        found.append(strongest_mean(smooth, STRONGEST))
+        found.append(strongest_mean(smoothed(odds), STRONGEST))
     return np.array(found, np.float32)
