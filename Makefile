@@ -61,9 +61,12 @@ bench-variants: $(STAMP) weights
 
 # Fine-tuning through the public doors: how long, how good, what serving feels of it:
 # make bench-tuning PART=times|accuracy|starvation DATA=../shared/data
+# make bench-tuning PART=accuracy SETS="elpv-solar optical-film" FOLDS=4
 PART ?= times
+FOLDS ?= 1
 bench-tuning: $(STAMP) weights
-	PYTHONPATH=benchmarks $(BIN)/python -m xingyue_benchmarks.tuning $(PART) --data $(DATA)
+	PYTHONPATH=benchmarks $(BIN)/python -m xingyue_benchmarks.tuning $(PART) --data $(DATA) \
+	  --folds-run $(FOLDS) $(if $(SETS),--sets $(SETS))
 
 # What the meter costs: durable events a second on both databases, a call with it and without, in
 # some 4 minutes: make bench-meter METER_SECONDS=2 METER_ROUNDS=3

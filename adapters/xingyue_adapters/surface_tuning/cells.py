@@ -13,8 +13,8 @@ from xingyue_adapters.surface_tuning.painting import CHANGED_MIN
 from xingyue_models.surface_inspection.patches import PatchGrid
 from xingyue_models.surface_inspection.pooling import covered_shape
 
-_PAINTED, _BESIDE = 150, 80
-"""Cells drawn of a painted window, on the paint and well off it."""
+_BESIDE = 80
+"""Cells drawn of a painted window well off the paint."""
 _NEAR = np.ones((5, 5), np.uint8)
 """Cells that are neither: next to paint."""
 
@@ -39,14 +39,14 @@ def drawn_good(
 
 
 def drawn_painted(
-    over: PaintedOver, grid: PatchGrid, side: int, random: np.random.Generator
+    over: PaintedOver, grid: PatchGrid, side: int, most: int, random: np.random.Generator
 ) -> Labelled:
-    """1 + kind on the paint, 0 well off it; ``side`` of the canvas, pixels."""
+    """1 + kind on ``most`` cells of the paint, 0 well off it; ``side`` of the canvas, pixels."""
     patches = grid.of({tap: values[None] for tap, values in over.seen.taps.items()}, 0)
     rows, columns = covered_shape(patches.shape[:2], over.seen.place, side)
     share = cv2.resize(over.changed, (columns, rows), interpolation=cv2.INTER_AREA)
     changed = (share > CHANGED_MIN).astype(np.uint8)
-    on = random.permutation(np.flatnonzero(changed))[:_PAINTED]
+    on = random.permutation(np.flatnonzero(changed))[:most]
     off = random.permutation(np.flatnonzero(cv2.dilate(changed, _NEAR) == 0))[:_BESIDE]
     picked = np.concatenate([on, off])
     truth = np.zeros((1, len(picked)), np.int8)

@@ -15,8 +15,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.exceptions import ConvergenceWarning
-from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import StratifiedGroupKFold
 
 from xingyue.errors import InvalidRequest
@@ -24,6 +22,7 @@ from xingyue_adapters.datasets import ImageSample
 from xingyue_adapters.metrics import cheapest_threshold
 from xingyue_adapters.surface_tuning.features import TrunkRunner
 from xingyue_adapters.surface_tuning.hyperparameters import Classification
+from xingyue_adapters.surface_tuning.logistic import logistic
 from xingyue_adapters.surface_tuning.measures import balanced_weights, temperature
 from xingyue_models.surface_inspection.geometry import Geometry
 from xingyue_models.surface_inspection.linear_head import softmax
@@ -276,17 +275,8 @@ def fit(rows: Rows, truth: NDArray[np.intp], classes: tuple[str, ...], strength:
     mean, scale = flat.mean(axis=0), flat.std(axis=0)
     scale = np.where(scale > 1e-6, scale, 1.0)
     turned, basis = _rotate((flat - mean) / scale)
-    model = LogisticRegression(
-        C=strength / rows.shape[1], class_weight="balanced", max_iter=200, tol=1e-3
-    )
-    with warnings.catch_warnings():
-        # 200 steps of L-BFGS are the stated end; the strength, not the last digit, matters.
-        warnings.simplefilter("ignore", ConvergenceWarning)
-        model.fit(turned, np.repeat(truth, rows.shape[1]))
-    weight, bias = model.coef_ @ basis.T, model.intercept_
-    if len(classes) == 2:
-        weight, bias = np.concatenate([-weight, weight]) / 2, np.concatenate([-bias, bias]) / 2
-    return Linear(classes, mean, scale, weight, bias)
+    weight, bias = logistic(turned, np.repeat(truth, rows.shape[1]), strength / rows.shape[1])
+    return Linear(classes, mean, scale, (basis @ weight).T, bias)
 
 
 def _rotate(known: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

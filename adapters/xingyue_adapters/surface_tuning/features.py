@@ -9,7 +9,7 @@ import hashlib
 import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,9 +23,9 @@ from xingyue_models.efficientnet_lite import normalise
 from xingyue_models.surface_inspection import geometry as shapes
 from xingyue_models.surface_inspection.geometry import Geometry, Window
 from xingyue_models.surface_inspection.taps import TapSessions
+from xingyue_models.surface_inspection.views import turned
 
 _BATCH = 8
-Pixel = TypeVar("Pixel", bound=np.generic)
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,11 +90,13 @@ class TrunkRunner:
         *,
         views: int,
         copies: float,
+        drawing: int = 0,
         stage: str = "painting",
     ) -> Iterator[PaintedOver]:
         """Every window of every view, painted over ``copies`` times, where that is no whole number
-        by chance once more; the kinds take turns over all windows."""
-        random = np.random.default_rng((self._context.seed, 19))
+        by chance once more; the kinds take turns over all windows. Another ``drawing`` is painted
+        by other chance."""
+        random = np.random.default_rng((self._context.seed, 19, *([drawing] if drawing else [])))
         turn = itertools.cycle(range(len(kinds)))
         waiting: list[tuple[tuple[Any, ...], int, NDArray[np.float32]]] = []
         for index, view, place, layer, size in self._laid(samples, geometry, views, stage):
@@ -163,21 +165,6 @@ def read_rgb(sample: ImageSample, geometry: Geometry) -> NDArray[np.uint8]:
     except XingyueError as error:
         error.message = f"{sample.name}: {error.message}"
         raise
-
-
-def turned(rgb: NDArray[Pixel], view: int) -> NDArray[Pixel]:
-    """View 0 is the image; 1 half a turn, 2 and 3 mirrored, 4 to 7 the same a quarter turn on.
-
-    The aspect ratio stays for the first four.
-    """
-    seen = rgb
-    if view % 4 in (1, 3):
-        seen = seen[::-1]
-    if view % 4 in (1, 2):
-        seen = seen[:, ::-1]
-    if view >= 4:
-        seen = seen.swapaxes(0, 1)
-    return np.ascontiguousarray(seen)
 
 
 def relit(

@@ -1,151 +1,238 @@
-"""The third opinion on classes: evidence of hairlines, from a thin network that was taught to tell
-lines painted over good parts from good surface. No defect is fitted on: photographed ones only
-settle how much the evidence counts, by answers of networks that have not seen the part.
+"""Evidence of hairlines, from thin networks that were taught to tell lines painted over good parts
+from good surface, each by another drawing, and then tuned by labels of whole pictures. How much the
+evidence counts is settled by answers of networks that have not seen the part.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.linear_model import LogisticRegression
 
 from xingyue_adapters.datasets import ImageSample
 from xingyue_adapters.surface_tuning import stacking
 from xingyue_adapters.surface_tuning.cells import Labelled, drawn_good, drawn_painted
-from xingyue_adapters.surface_tuning.features import TrunkRunner
+from xingyue_adapters.surface_tuning.features import Seen, TrunkRunner
 from xingyue_adapters.surface_tuning.hyperparameters import Segmentation
-from xingyue_adapters.surface_tuning.measures import balanced_weights, temperature
+from xingyue_adapters.surface_tuning.logistic import logistic
+from xingyue_adapters.surface_tuning.measures import temperature
+from xingyue_adapters.surface_tuning.opinions import Case, Fitted, Opinion
 from xingyue_adapters.surface_tuning.painting import LINES
-from xingyue_adapters.surface_tuning.stacking import Logits
+from xingyue_adapters.surface_tuning.stacking import Counted, Logits
 from xingyue_models.surface_inspection.geometry import Geometry
-from xingyue_models.surface_inspection.hairlines import GRID, KINDS, Hairlines, Network, evidence
-from xingyue_models.surface_inspection.pooling import covered_shape
+from xingyue_models.surface_inspection.hairlines import (
+    GRID,
+    KINDS,
+    PART,
+    STRONGEST,
+    Hairlines,
+    Network,
+    covered_patches,
+    evidence,
+    odds,
+)
+from xingyue_models.surface_inspection.manifest import GOOD
+
+if TYPE_CHECKING:
+    from xingyue_adapters.surface_tuning.multiple_instance import Tuned
 
 GOOD_MIN = 8
 """Good parts that any network must have been painted over."""
-_COPIES_MAX, _PAINTED_MAX = 12, 1200
-_GOOD_CELLS = 300
-"""Cells drawn of a window as it is."""
-_SETTINGS = Segmentation(hidden=64, steps=1000)
+DRAWINGS = 3
+"""Of lines, by chance: what one of them happens to leave out another has."""
+_COPIES_MAX, _PAINTED_MAX = 6, 600
+"""Of each drawing."""
+_GOOD_CELLS, _PAINTED_CELLS = 300, 40
+"""Cells drawn of a window as it is, and of the paint on one."""
+_SETTINGS = Segmentation(hidden=64, steps=600)
+_TUNED_ON, _CANDIDATES = 400, 200
+"""Pictures whose labels tune a network, at most; their strongest cells that are kept."""
 _STRENGTH = 1.0
 _GAIN_MIN = 0.002
 """Log-loss that the evidence must save to be shipped."""
-_EVEN = (0.5, 1.0)
-Check = Callable[[int, int], None]
-Folds = Sequence[tuple[NDArray[np.intp], NDArray[np.intp]]]
-Rows = NDArray[np.float32]
+_TRUSTED = (0.25, 1.0)
+"""Shares of others and of the evidence where it leads."""
+_ERRORS = 2.0
+Floats = NDArray[np.float64]
 
 
-@dataclass(frozen=True, slots=True)
-class Opinion:
-    """Logits are ``others`` times those of the other parts plus ``own`` times
-    ``evidence @ classes + bias``."""
+def ask(case: Case, so_far: Logits) -> Opinion | None:
+    """``so_far``: out of fold, of the images that were told. Asked only where there are good parts
+    to be painted over."""
+    good = case.truth == case.classes.index(GOOD) if GOOD in case.classes else case.truth < 0
+    fewest = min((int(good[fitted].sum()) for fitted, _ in case.folds), default=0)
+    if fewest < GOOD_MIN:
+        return None
+    teacher = _Teacher(case, good)
+    told = np.zeros(case.count)
+    for known, left in case.folds:
+        told[left] = teacher.scores(left, teacher.taught(known))
+    counted = choose(case, so_far, told)
+    if counted is None:
+        return None
+    weight, bias = _scored(told[case.told], case.own)
 
-    others: float
-    own: float
-    classes: NDArray[np.float64]
-    bias: NDArray[np.float64]
-    logits: Logits
-    """Of both, out of fold, of the rows that were told."""
+    def fitted(count: int) -> Fitted:
+        networks = teacher.taught(np.arange(count))
+        held = teacher.scores(np.arange(case.count, len(case.samples)), networks)
+        return Fitted(_part(networks, weight, bias), held[:, None] * weight + bias)
 
-    def part(self, network: Network) -> Hairlines:
-        """As it is shipped, its share folded in."""
-        return Hairlines(
-            hidden=network["hidden"],
-            hidden_bias=network["hidden_bias"],
-            weight=network["weight"],
-            bias=network["bias"],
-            classes=(self.classes * self.own).astype(np.float32),
-            class_bias=(self.bias * self.own).astype(np.float32),
+    return Opinion(PART, "evidence of hairlines", counted, {"networks": DRAWINGS}, fitted)
+
+
+class _Teacher:
+    """Paints once, then teaches networks what is in ``known``, indices of images."""
+
+    def __init__(self, case: Case, good: NDArray[np.bool_]) -> None:
+        self._case = case
+        self._good = good
+        self._places = np.flatnonzero(good)
+        parts = [case.samples[index] for index in self._places]
+        runner, seed = case.task.runner, case.task.seed
+        self._surface = surface_cells(runner, parts, case.geometry, seed)
+        self._painted = [
+            painted_cells(runner, parts, case.geometry, seed, drawing)
+            for drawing in range(DRAWINGS)
+        ]
+
+    def taught(self, known: NDArray[np.intp]) -> list[Tuned]:
+        # Imported here: they bring torch along.
+        from xingyue_adapters.surface_tuning.cell_network import CellNetwork
+        from xingyue_adapters.surface_tuning.multiple_instance import tune
+
+        seed, tell = self._case.task.seed, self._case.task.ticker("hairlines, fit")
+        mine = np.isin(self._places, known)
+        networks = []
+        for painted in self._painted:
+            own = [part for part in (*self._surface, *painted) if mine[part.sample]]
+            networks.append(CellNetwork(own, KINDS, _SETTINGS, seed))
+            networks[-1].train(tell)
+        pictures = self._to_tune_on(known)
+        cells = self._strongest(pictures, [network.tensors() for network in networks])
+        defective = ~self._good[pictures]
+        return [
+            tune(network, own, defective, STRONGEST, seed, tell)
+            for network, own in zip(networks, cells, strict=True)
+        ]
+
+    def scores(self, asked: NDArray[np.intp], networks: Sequence[Tuned]) -> Floats:
+        """``(N,)``: mean log-odds of a defect, of images by their indices."""
+        found = np.zeros(len(asked))
+        stored = [each.network for each in networks]
+        side = self._case.geometry.side
+        for seen in self._windows(asked):
+            taps = {tap: values[None] for tap, values in seen.taps.items()}
+            rows = evidence(stored, taps, 0, seen.place, side)
+            told = [row @ each.weight + each.bias for row, each in zip(rows, networks, strict=True)]
+            found[seen.sample] = np.mean(told)
+        return found
+
+    def _to_tune_on(self, known: NDArray[np.intp]) -> NDArray[np.intp]:
+        """As many of either side where not all can be."""
+        if len(known) <= _TUNED_ON:
+            return known
+        random = np.random.default_rng((self._case.task.seed, 37))
+        sides = [random.permutation(known[self._good[known] == side]) for side in (True, False)]
+        fewer = min(_TUNED_ON // 2, *(len(side) for side in sides))
+        return np.sort(np.concatenate([side[: _TUNED_ON - fewer] for side in sides]))
+
+    def _strongest(
+        self, pictures: NDArray[np.intp], networks: Sequence[Network]
+    ) -> NDArray[np.float16]:
+        """``(D, N, M, C)``: of each picture the cells in which each network sees lines most."""
+        shape = (len(networks), len(pictures), _CANDIDATES, GRID.width)
+        found = np.zeros(shape, np.float16)
+        for seen in self._windows(pictures):
+            taps = {tap: values[None] for tap, values in seen.taps.items()}
+            patches = covered_patches(taps, 0, seen.place, self._case.geometry.side)
+            flat = patches.reshape(-1, GRID.width)
+            for index, kinds in enumerate(odds(networks, patches)):
+                order = np.argsort(-np.maximum.reduce(kinds), axis=None, kind="stable")
+                # Of a narrow picture all cells that there are, the weakest over and over.
+                order = np.pad(order, (0, max(0, _CANDIDATES - len(order))), mode="edge")
+                found[index, seen.sample] = flat[order[:_CANDIDATES]]
+        return found
+
+    def _windows(self, pictures: NDArray[np.intp]) -> Iterator[Seen]:
+        samples = [self._case.samples[index] for index in pictures]
+        geometry = self._case.geometry
+        return self._case.task.runner.windows(
+            samples, geometry, GRID.taps, views=1, stage="hairlines"
         )
 
 
-def paint_over(
+def surface_cells(
     runner: TrunkRunner, good: Sequence[ImageSample], geometry: Geometry, seed: int
 ) -> list[Labelled]:
-    """Cells of good parts and of lines painted over them; ``sample`` counts ``good``."""
-    random = np.random.default_rng((seed, 31))
-    copies = min(_COPIES_MAX, max(1, _PAINTED_MAX // max(1, len(good))))
-    found = []
+    """Cells of good parts as they are; ``sample`` counts ``good``."""
+    random, found = np.random.default_rng((seed, 31)), []
     for seen in runner.windows(good, geometry, GRID.taps, views=1, stage="hairlines"):
-        patches = GRID.of({tap: values[None] for tap, values in seen.taps.items()}, 0)
-        rows, columns = covered_shape(patches.shape[:2], seen.place, geometry.side)
-        flat = patches[:rows, :columns].reshape(rows * columns, -1)
-        found.append(drawn_good(seen.sample, 0, flat, _GOOD_CELLS, random))
-    painted = runner.painted_copies(good, geometry, GRID.taps, LINES, views=1, copies=copies)
-    return found + [drawn_painted(over, GRID, geometry.side, random) for over in painted]
-
-
-def fit(cells: Sequence[Labelled], seed: int, check: Check) -> Network:
-    # Imported here: it brings torch along.
-    from xingyue_adapters.surface_tuning import segment
-
-    return segment.fit(cells, KINDS, _SETTINGS, seed, check)
-
-
-def ask(
-    runner: TrunkRunner,
-    samples: Sequence[ImageSample],
-    geometry: Geometry,
-    networks: Sequence[Sequence[Network]],
-) -> list[list[Rows]]:
-    """Evidence ``(KINDS,)`` of each sample by each of its own ``networks``."""
-    found: list[list[Rows]] = [[] for _ in samples]
-    for seen in runner.windows(samples, geometry, GRID.taps, views=1, stage="hairlines"):
         taps = {tap: values[None] for tap, values in seen.taps.items()}
-        found[seen.sample] = [
-            evidence(network, taps, 0, seen.place, geometry.side)
-            for network in networks[seen.sample]
-        ]
+        flat = covered_patches(taps, 0, seen.place, geometry.side).reshape(-1, GRID.width)
+        found.append(drawn_good(seen.sample, 0, flat, _GOOD_CELLS, random))
     return found
 
 
-def choose(
-    rows: Rows,
-    truth: NDArray[np.intp],
-    others: Logits,
-    told: NDArray[np.bool_],
-    parts: Folds,
-) -> Opinion | None:
-    """None where the other parts, whose logits out of fold are given, do as well alone.
-
-    ``rows`` ``(N, KINDS)`` by networks that have not seen the part, ``truth`` ``(N,)``; ``others``
-    ``(told, K)``.
-    """
-    classes = others.shape[1]
-    answers = np.zeros((len(rows), classes))
-    for fitted, held in parts:
-        weight, bias = _logistic(rows[fitted], truth[fitted], classes)
-        answers[held] = rows[held] @ weight + bias
-    own, weights = truth[told], balanced_weights(truth[told].tolist())
-    most = stacking.loss(others, own, weights) - _GAIN_MIN
-    stacked = stacking.shares(others, answers[told], own, weights)
-    # First half way to even shares: the others' settings were chosen by these very answers, so they
-    # look better here than on parts of other groups; the evidence was fitted on no defect.
-    halfway = [(share + even) / 2 for share, even in zip(stacked, _EVEN, strict=True)]
-    for shares in (halfway, stacked):
-        logits = shares[0] * others + shares[1] * answers[told]
-        heat = temperature(logits, own, weights)
-        counted = [round(share / heat, 4) for share in shares]
-        logits = counted[0] * others + counted[1] * answers[told]
-        if stacking.loss(logits, own, weights) <= most:
-            return Opinion(counted[0], counted[1], *_logistic(rows[told], own, classes), logits)
-    return None
+def painted_cells(
+    runner: TrunkRunner, good: Sequence[ImageSample], geometry: Geometry, seed: int, drawing: int
+) -> list[Labelled]:
+    """Cells of lines painted over good parts, and of what is beside them."""
+    random = np.random.default_rng((seed, 41, drawing))
+    copies = min(_COPIES_MAX, max(1, _PAINTED_MAX // max(1, len(good))))
+    painted = runner.painted_copies(
+        good, geometry, GRID.taps, LINES, views=1, copies=copies, drawing=drawing
+    )
+    return [drawn_painted(over, GRID, geometry.side, _PAINTED_CELLS, random) for over in painted]
 
 
-def _logistic(
-    rows: Rows, truth: NDArray[np.intp], classes: int
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Weight ``(KINDS, K)`` and bias ``(K,)`` on rows as they are."""
-    mean, scale = rows.mean(axis=0), np.maximum(rows.std(axis=0), 1e-6)
-    model = LogisticRegression(C=_STRENGTH, class_weight="balanced")
-    model.fit((rows - mean) / scale, truth)
-    weight, bias = model.coef_.T.astype(np.float64), model.intercept_.astype(np.float64)
-    if classes == 2:
-        weight = np.concatenate([-weight, weight], axis=1) / 2
-        bias = np.concatenate([-bias, bias]) / 2
-    weight = weight / scale[:, None]
-    return weight, bias - mean @ weight
+def choose(case: Case, others: Logits, told: Floats) -> Counted | None:
+    """How much ``told`` ``(N,)``, by networks that have not seen the part, counts; None where what
+    was asked before, whose logits are given, does as well alone."""
+
+    def answer(fitted: NDArray[np.intp], held: NDArray[np.intp]) -> Logits:
+        weight, bias = _scored(told[fitted], case.truth[fitted])
+        return np.asarray(told[held][:, None] * weight + bias)
+
+    answers, own, weights = case.by_fold(answer), case.own, case.weights
+    stacked = _counted(case, others, answers, stacking.shares(others, answers, own, weights))
+    trusted = _counted(case, others, answers, _TRUSTED)
+    # The others' settings were chosen by these very answers, so they look better here than on parts
+    # of other groups; evidence has two numbers to settle. So it leads, unless it does worse by more
+    # than chance: Breiman's rule (1984), with two standard errors for his one.
+    before = stacking.losses(others, own, weights)
+    least = min((before, stacking.losses(stacked.logits, own, weights)), key=np.mean)
+    worse = stacking.losses(trusted.logits, own, weights) - least
+    if worse.mean() <= _ERRORS * worse.std() / np.sqrt(len(worse)):
+        return trusted
+    saved = before.mean() - stacking.loss(stacked.logits, own, weights)
+    return stacked if saved >= _GAIN_MIN else None
+
+
+def _counted(case: Case, others: Logits, answers: Logits, shares: tuple[float, float]) -> Counted:
+    """As ``shares`` has it, over the temperature that fits best."""
+    logits = shares[0] * others + shares[1] * answers
+    heat = temperature(logits, case.own, case.weights)
+    one, two = (round(share / heat, 4) for share in shares)
+    return Counted(one, two, one * others + two * answers)
+
+
+def _scored(told: Floats, truth: NDArray[np.intp]) -> tuple[Floats, Floats]:
+    """Weight and bias ``(K,)`` that turn log-odds of a defect into logits of the classes."""
+    mean, scale = told.mean(), max(float(told.std()), 1e-6)
+    weight, bias = logistic(((told - mean) / scale)[:, None], truth, _STRENGTH)
+    return weight[0] / scale, bias - mean / scale * weight[0]
+
+
+def _part(networks: Sequence[Tuned], weight: Floats, bias: Floats) -> Hairlines:
+    stacked = {
+        name: np.stack([each.network[name] for each in networks]) for name in networks[0].network
+    }
+    own = np.stack([each.weight for each in networks]) / len(networks)
+    shift = float(np.mean([each.bias for each in networks]))
+    return Hairlines(
+        **stacked,
+        classes=(own[..., None] * weight).astype(np.float32),
+        class_bias=(bias + shift * weight).astype(np.float32),
+    )

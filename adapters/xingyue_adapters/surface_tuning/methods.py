@@ -139,7 +139,7 @@ def _divide(task: Task, good: list[ImageSample], settings: OneClass) -> one_clas
 
 def segmentation(task: Task, settings: Segmentation) -> Work:
     # Imported here: it brings torch along, which no other method needs.
-    from xingyue_adapters.surface_tuning import segment
+    from xingyue_adapters.surface_tuning import cell_network, segment
 
     samples = [*task.fitted, *task.held]
     labels = segment.labels_of(samples)
@@ -151,7 +151,7 @@ def segmentation(task: Task, settings: Segmentation) -> Work:
     for fitted, left in classify.folds(task.fitted, settings.folds, task.seed):
         known = set(fitted.tolist())
         part = [view for view in seen if view.sample in known]
-        tensors = segment.fit(part, kinds, settings, task.seed, task.ticker("calibration"))
+        tensors = cell_network.fit(part, kinds, settings, task.seed, task.ticker("calibration"))
         unseen[left] = segment.evidence(tensors, seen, count)[left]
     told = np.isfinite(unseen)
     if not told.any():
@@ -162,7 +162,7 @@ def segmentation(task: Task, settings: Segmentation) -> Work:
         )
     scale = segment.scale_of(unseen[told], defective[told])
     threshold = _cheapest(scale, unseen[told], defective[told], settings.escape_cost)
-    tensors = segment.fit(seen, kinds, settings, task.seed, task.ticker("fit"))
+    tensors = cell_network.fit(seen, kinds, settings, task.seed, task.ticker("fit"))
     judged = Judged(
         tuple(s.name for s in task.held),
         tuple(s.label for s in task.held),
@@ -171,7 +171,9 @@ def segmentation(task: Task, settings: Segmentation) -> Work:
     )
     if settings.refit:
         extra = [dataclasses.replace(v, sample=v.sample + count) for v in seen_held]
-        tensors = segment.fit([*seen, *extra], kinds, settings, task.seed, task.ticker("refit"))
+        tensors = cell_network.fit(
+            [*seen, *extra], kinds, settings, task.seed, task.ticker("refit")
+        )
     draft = HeadDraft(
         kind=segmentation_head.KIND,
         labels=labels,

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xingyue_adapters.datasets import ImageSample
-from xingyue_adapters.surface_tuning import one_class, segment
+from xingyue_adapters.surface_tuning import cell_network, one_class
 from xingyue_adapters.surface_tuning.cells import Labelled, drawn_good, drawn_painted
 from xingyue_adapters.surface_tuning.features import TrunkRunner
 from xingyue_adapters.surface_tuning.hyperparameters import OneClass, Segmentation
@@ -34,6 +34,8 @@ COPIES_MAX = 2.0
 """Painted copies of one window."""
 _GOOD_CELLS, _GOOD_CELLS_MAX = 300, 60_000
 """Cells drawn of a window as it is, and of all of them."""
+_PAINTED_CELLS = 150
+"""Cells drawn of a painted window, on the paint."""
 _HIDDEN = 64
 _FOLDS = 3
 _HALF_MAX = 6e4
@@ -58,7 +60,7 @@ def painted_cells(
     copies = min(COPIES_MAX, settings.painted / len(seen))
     views = 1 + max(view.view for view in seen)
     painted = runner.painted_copies(good, geometry, grid.taps, KINDS, views=views, copies=copies)
-    return [drawn_painted(over, grid, geometry.side, random) for over in painted]
+    return [drawn_painted(over, grid, geometry.side, _PAINTED_CELLS, random) for over in painted]
 
 
 def good_cells(
@@ -155,7 +157,7 @@ class Joint:
     def _network(self, known: set[int] | None, more: Sequence[Labelled]) -> Network:
         cells = [c for c in (*self._good, *self._painted) if known is None or c.sample in known]
         settings, seed = self._network_settings, self._bank.seed
-        return segment.fit([*cells, *more], len(KINDS), settings, seed, self._tick)
+        return cell_network.fit([*cells, *more], len(KINDS), settings, seed, self._tick)
 
     def _cells(self, views: Sequence[View]) -> list[Labelled]:
         return good_cells(views, self._each, self._side, self._bank.seed, self._bank.check)

@@ -7,19 +7,16 @@ so heads fitted on boxes are coarser.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import cv2
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from sklearn.linear_model import LogisticRegression
-from torch.nn import functional
 
-from xingyue.errors import InvalidRequest
 from xingyue_adapters.datasets import ImageSample, read_mask
 from xingyue_adapters.surface_tuning.cells import Labelled
-from xingyue_adapters.surface_tuning.features import TrunkRunner, turned
+from xingyue_adapters.surface_tuning.features import TrunkRunner
 from xingyue_adapters.surface_tuning.hyperparameters import Segmentation
 from xingyue_models.surface_inspection.geometry import Geometry, Window, resize
 from xingyue_models.surface_inspection.patch_head import DistanceScale
@@ -27,14 +24,11 @@ from xingyue_models.surface_inspection.patches import PatchGrid
 from xingyue_models.surface_inspection.pooling import covered_shape
 from xingyue_models.surface_inspection.scoring import pixel_evidence
 from xingyue_models.surface_inspection.segmentation_head import cell_logits, defect_logits
+from xingyue_models.surface_inspection.views import turned
 
 GRID = PatchGrid(("f4", "f8", "f16"), "f8", smooth=False)
 _TRUE_SHARE = 0.25
 """A cell is defective from this share of its area on, so that hairlines are not lost."""
-_BATCH = 2048
-_CELLS_PER_VIEW = 1200
-Check = Callable[[int, int], None]
-Cells = NDArray[np.float32]
 
 
 def geometry_of(settings: Segmentation) -> Geometry:
@@ -109,69 +103,6 @@ def _cells(truth: NDArray[np.int8], place: Window, rows: int, columns: int) -> N
         cells[share >= best] = value
         best = np.maximum(best, share)
     return cells
-
-
-def fit(
-    views: Sequence[Labelled], kinds: int, settings: Segmentation, seed: int, check: Check
-) -> dict[str, NDArray[np.float32]]:
-    """The head's tensors, standardisation folded in; deterministic on one machine."""
-    random = np.random.default_rng((seed, 3))
-    rows, truth = _draw(views, random)
-    if not (truth > 0).any() or not (truth == 0).any():
-        raise InvalidRequest(
-            "no outline reaches a cell of the head's grid, or all do; check the masks",
-            code="no_outlines",
-            param="data",
-        )
-    mean, scale = rows.mean(axis=0), np.maximum(rows.std(axis=0), 1e-3)
-    rows = np.clip((rows - mean) / scale, -8, 8)
-    torch.manual_seed(seed)
-    first = torch.nn.Linear(rows.shape[1], settings.hidden)
-    last = torch.nn.Linear(settings.hidden, kinds + 1)
-    network = torch.nn.Sequential(first, torch.nn.ReLU(), last)
-    optimiser = torch.optim.AdamW(network.parameters(), lr=settings.rate, weight_decay=0.02)
-    plan = torch.optim.lr_scheduler.OneCycleLR(optimiser, settings.rate, total_steps=settings.steps)
-    pools = [np.flatnonzero(truth == value) for value in range(kinds + 1)]
-    pools = [pool for pool in pools if len(pool)]
-    for step in range(settings.steps):
-        if step % 20 == 0:
-            check(step, settings.steps)
-        share = _BATCH // 2 // max(1, len(pools) - 1)
-        picks = [random.choice(pool, _BATCH // 2 if i == 0 else share) for i, pool in
-                 enumerate(pools)]  # fmt: skip
-        batch = np.concatenate(picks)
-        logits = network(torch.from_numpy(rows[batch]))
-        loss = functional.cross_entropy(
-            logits, torch.from_numpy(truth[batch].astype(np.int64)), label_smoothing=0.02
-        )
-        optimiser.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
-        optimiser.step()
-        plan.step()
-    hidden = first.weight.detach().numpy().T / scale[:, None]
-    return {
-        "hidden": hidden.astype(np.float32),
-        "hidden_bias": (first.bias.detach().numpy() - mean @ hidden).astype(np.float32),
-        "weight": np.ascontiguousarray(last.weight.detach().numpy().T, np.float32),
-        "bias": last.bias.detach().numpy().astype(np.float32),
-    }
-
-
-def _draw(views: Sequence[Labelled], random: np.random.Generator) -> tuple[Cells, NDArray[np.int8]]:
-    """Cells to fit on: all defective ones, and good ones up to a bound a view."""
-    rows, truth = [], []
-    for view in views:
-        flat = view.truth.ravel()
-        bad, good = np.flatnonzero(flat > 0), np.flatnonzero(flat == 0)
-        picked = np.concatenate(
-            [
-                random.permutation(bad)[:_CELLS_PER_VIEW],
-                random.permutation(good)[: _CELLS_PER_VIEW // 2],
-            ]
-        )
-        rows.append(view.patches.reshape(len(flat), -1)[picked].astype(np.float32))
-        truth.append(flat[picked])
-    return np.concatenate(rows), np.concatenate(truth)
 
 
 def evidence(

@@ -3,6 +3,9 @@ answers on images that neither was fitted on (stacking; Wolpert, 1992)."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import minimize
@@ -16,6 +19,33 @@ _LOG_MIN = float(np.log(1e-7))
 _SHARES = ((0.05, 4.0), (0.0, 4.0))
 """Bounds; a little of the first model always counts: the heat map is its."""
 Logits = NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class Counted:
+    """Logits are ``others`` times those that were there plus ``own`` times the added model's;
+    ``logits`` are the sums."""
+
+    others: float
+    own: float
+    logits: Logits
+
+
+def best(
+    first: Logits,
+    others: Sequence[Logits],
+    truth: NDArray[np.intp],
+    weights: NDArray[np.float64],
+) -> tuple[int, Counted] | None:
+    """Which of ``others`` saves most beside ``first``; None if none saves ``GAIN_MIN``."""
+    found: tuple[int, Counted] | None = None
+    least = loss(first, truth, weights) - GAIN_MIN
+    for index, other in enumerate(others):
+        one, two = shares(first, other, truth, weights)
+        logits = one * first + two * other
+        if (own := loss(logits, truth, weights)) < least:
+            least, found = own, (index, Counted(one, two, logits))
+    return found
 
 
 def shares(
@@ -38,5 +68,12 @@ def shares(
 
 def loss(logits: Logits, truth: NDArray[np.intp], weights: NDArray[np.float64]) -> float:
     """Log-loss of ``(N, K)``, each image counting by its weight."""
+    return float(losses(logits, truth, weights).mean())
+
+
+def losses(
+    logits: Logits, truth: NDArray[np.intp], weights: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """``(N,)``: what each image adds."""
     own = log_softmax(logits, axis=1)[np.arange(len(truth)), truth]
-    return float(-(weights * np.maximum(own, _LOG_MIN)).mean())
+    return np.asarray(-weights * np.maximum(own, _LOG_MIN))

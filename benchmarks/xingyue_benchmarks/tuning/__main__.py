@@ -2,8 +2,8 @@
 
 times       one-class on 20, 60 and 120 good parts, classes on 360 images: from the request that
             creates the job to the variant's first answer
-accuracy    the known sets, one fold by group: fitted by the job API, held-out images answered by
-            the call API
+accuracy    the known sets, folds by group: fitted by the job API, held-out images answered by the
+            call API
 starvation  calls at 16 connections with a job running beside them, and without, in turn
 """
 
@@ -34,6 +34,7 @@ def main() -> int:
     parser.add_argument("--data", type=Path, required=True, help="folder of the known sets")
     parser.add_argument("--sets", nargs="*", default=[], help="of accuracy; default: all")
     parser.add_argument("--seconds", type=float, default=10.0, help="of one load of starvation")
+    parser.add_argument("--folds-run", type=int, default=1, help=f"of accuracy, of {parts.FOLDS}")
     parser.add_argument("--out", type=Path, help="a JSON file for the numbers")
     given = parser.parse_args()
     try:
@@ -55,8 +56,9 @@ def _run(given: argparse.Namespace) -> list[dict[str, Any]]:
         with deployed(scenario, home, home / "catalog.yaml") as deployment:
             key = read_env(home)["XINGYUE_API_KEY"]
             with Xingyue(deployment.url, key, timeout_s=120) as vendor:
+                options = parts.Options(given.sets, given.seconds, given.folds_run)
                 bench = parts.Bench(deployment, scenario, vendor, given.data)
-                return PARTS[given.part](bench, given.sets, given.seconds)
+                return PARTS[given.part](bench, options)
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ from statistics import median
 from typing import Any
 
 from xingyue.errors import Internal
+from xingyue_adapters.datasets import ImageSample
 from xingyue_adapters.surface_tuning.accuracy import SETS, KnownSet, Tally, fitting_side, read
 from xingyue_adapters.surface_tuning.classify import folds
 from xingyue_benchmarks import bodies
@@ -19,11 +20,12 @@ from xingyue_benchmarks.load import Platform
 from xingyue_benchmarks.scenario import Scenario
 from xingyue_benchmarks.tuning.jobs import Tuned, push, tune
 from xingyue_client import Xingyue
+from xingyue_client.results import Verdict
 
 TIMED = "casting-impeller"
 ONE_CLASS_IMAGES = (20, 60, 120)
 CONNECTIONS = 16
-_FOLDS, _SEED = 4, 0
+FOLDS, _SEED = 4, 7
 _ROUNDS = 3
 _START_S = 120.0
 
@@ -39,7 +41,17 @@ class Bench:
         return next(known for known in SETS if known.name == name)
 
 
-def times(bench: Bench, sets: Sequence[str], seconds: float) -> list[dict[str, Any]]:
+@dataclass(frozen=True, slots=True)
+class Options:
+    """``sets`` that are measured, all if there are none; ``seconds`` of one load; ``folds_run`` of
+    each set."""
+
+    sets: Sequence[str]
+    seconds: float
+    folds_run: int
+
+
+def times(bench: Bench, options: Options) -> list[dict[str, Any]]:
     samples = read(bench.known(TIMED), bench.data)
     good = [sample for sample in samples if not sample.defective]
     jobs = [("one-class", good[:count]) for count in ONE_CLASS_IMAGES]
@@ -52,47 +64,51 @@ def times(bench: Bench, sets: Sequence[str], seconds: float) -> list[dict[str, A
     return found
 
 
-def accuracy(bench: Bench, sets: Sequence[str], seconds: float) -> list[dict[str, Any]]:
-    """One fold of each: a plain holdout by group."""
+def accuracy(bench: Bench, options: Options) -> list[dict[str, Any]]:
+    """Folds of each by group, pooled; the divisions of ``surface_tuning.accuracy``."""
     found = []
     for number, known in enumerate(SETS):
-        if sets and known.name not in sets:
+        if options.sets and known.name not in options.sets:
             continue
-        samples = read(known, bench.data)
-        fitted, held = folds(samples, _FOLDS, _SEED)[0]
-        images = fitting_side(known, [samples[i] for i in fitted], _SEED)
-        suffix = f"{known.name}-{number}"
-        tuned = tune(bench.vendor, bench.scenario.model, known.method, suffix, images)
-        tally = Tally()
-        for sample in (samples[i] for i in held):
-            answer = bench.vendor.inspect(tuned.model, sample.path)
-            failed = answer.verdict == "fail"
-            named = answer.classes[0].label if answer.classes else ""
-            tally.truth.append(sample.label)
-            tally.scores.append(answer.score)
-            tally.verdicts.append(failed)
-            tally.said.append(named or ("defect" if failed else "good"))
+        samples, tally, jobs = read(known, bench.data), Tally(), []
+        for fold, (fitted, held) in enumerate(folds(samples, FOLDS, _SEED)[: options.folds_run]):
+            images = fitting_side(known, [samples[i] for i in fitted], _SEED)
+            suffix = f"{known.name}-{number}-{fold}"
+            tuned = tune(bench.vendor, bench.scenario.model, known.method, suffix, images)
+            jobs.append(tuned.to_json())
+            for sample in (samples[i] for i in held):
+                _tally(tally, sample, bench.vendor.inspect(tuned.model, sample.path))
         measures = tally.measures()
         told = ", ".join(f"{name} {value:.3f}" for name, value in measures.items())
-        print(f"  {known.name} {known.method}: {len(held)} held out, {told} ({known.target}); "
-              f"callable after {tuned.callable_s:.1f} s", flush=True)  # fmt: skip
-        found.append({"set": known.name, "method": known.method} | measures | tuned.to_json())
+        slowest = max(job["callable_s"] for job in jobs)
+        print(f"  {known.name} {known.method}: {len(tally.truth)} held out in {len(jobs)} folds, "
+              f"{told} ({known.target}); callable after {slowest:.1f} s", flush=True)  # fmt: skip
+        found.append({"set": known.name, "method": known.method, "jobs": jobs} | measures)
     return found
 
 
-def starvation(bench: Bench, sets: Sequence[str], seconds: float) -> list[dict[str, Any]]:
+def _tally(tally: Tally, sample: ImageSample, answer: Verdict) -> None:
+    failed = answer.verdict == "fail"
+    named = answer.classes[0].label if answer.classes else ""
+    tally.truth.append(sample.label)
+    tally.scores.append(answer.score)
+    tally.verdicts.append(failed)
+    tally.said.append(named or ("defect" if failed else "good"))
+
+
+def starvation(bench: Bench, options: Options) -> list[dict[str, Any]]:
     """Rounds of: load alone, load beside a job that is fitting."""
     samples = read(bench.known(TIMED), bench.data)
     home = bench.deployment.home
     found = bodies.make(bench.scenario, home / "samples")
     platform = Platform(bench.deployment, bench.scenario, bodies.write(found, home / "bodies"))
-    platform.closed(CONNECTIONS, seconds)
+    platform.closed(CONNECTIONS, options.seconds)
     rows = []
     uri = push(bench.vendor, "beside", samples)
     for number in range(_ROUNDS):
-        alone = platform.closed(CONNECTIONS, seconds)
+        alone = platform.closed(CONNECTIONS, options.seconds)
         with fitting(bench, uri, number):
-            beside = platform.closed(CONNECTIONS, seconds)
+            beside = platform.closed(CONNECTIONS, options.seconds)
         row = {
             "share": round(beside.throughput_rps / alone.throughput_rps, 4),
             "alone_rps": round(alone.throughput_rps, 1),

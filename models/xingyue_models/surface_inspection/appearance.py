@@ -2,9 +2,10 @@
 
 A crop of twenty pixels and a photo of three hundred are both read pixel by pixel (larger pictures
 are shrunk to ``SIDE``): size; contrast, blobs, lines and edges of five scales; dark parts; rings
-about the middle; local binary patterns (Ojala et al., 2002); long thin lines (``ridges``). Colours
-and the shade of broad areas are left out: they differ from one exposure, or module, to another, and
-the linear model has the colours. Training and serving share this file.
+about the middle; local binary patterns (Ojala et al., 2002); long thin lines (``ridges``); smooth
+places (``smoothness``). Colours and the shade of broad areas are left out: they differ from one
+exposure, or module, to another, and the linear model has the colours. Training and serving share
+this file.
 """
 
 from __future__ import annotations
@@ -15,8 +16,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from xingyue_models.surface_inspection import ridges
+from xingyue_models.surface_inspection import ridges, smoothness
 from xingyue_models.surface_inspection.ridges import blurred, quantiles
+from xingyue_models.surface_inspection.views import VIEWS, views
 
 SIDE = 320
 """Longest side that is read, pixels."""
@@ -25,7 +27,7 @@ DARK = (0.1, 0.2, 0.3, 0.4, 0.5)
 DARKER_THAN_MEDIAN = (0.3, 0.5, 0.7, 0.85)
 RINGS = ((0.0, 0.35, 0.7, 1.0, 2.0), (0.0, 2.0, 4.0, 6.0, 8.0, 11.0))
 """Edges of rings: in shares of half the picture, and in pixels."""
-NUMBERS = 6 + 20 * len(SIGMAS) + 36 + 18 + 10 + ridges.NUMBERS
+NUMBERS = 6 + 20 * len(SIGMAS) + 36 + 18 + 10 + ridges.NUMBERS + smoothness.NUMBERS
 _TINY = 1e-3
 _NEIGHBOURS = ((-1, -1), (-1, 0), (-1, 1), (0, 1), (1, 1), (1, 0), (1, -1), (0, -1))
 Plane = NDArray[np.float32]
@@ -43,7 +45,14 @@ def appearance(rgb: NDArray[np.uint8]) -> NDArray[np.float32]:
     numbers += _rings(grey, middle)
     numbers += _patterns(grey)
     numbers += ridges.ridge_numbers(grey)
+    numbers += smoothness.smoothness_numbers(grey)
     return np.asarray(numbers, np.float32)
+
+
+def appearances(rgb: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """Of every view, ``(VIEWS, NUMBERS)``; the same over and over of a picture that has but one."""
+    rows = np.stack([appearance(view) for view in views(rgb)])
+    return np.asarray(np.broadcast_to(rows, (VIEWS, NUMBERS)), np.float32)
 
 
 def _shrunk(rgb: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:

@@ -28,7 +28,9 @@ from xingyue_models.surface_inspection.manifest import HeadSpec, read_spec
 
 Taps = Mapping[str, NDArray[np.float32]]
 APPEARANCE = "appearance"
-"""Read like a tap, ``(N, appearance.NUMBERS)``: numbers of each window's own pixels."""
+APPEARANCES = "appearances"
+"""Read like taps: numbers of each window's own pixels, ``(N, appearance.NUMBERS)``; and those of
+each of its views, ``(N, VIEWS, appearance.NUMBERS)``, the first being the window itself."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +62,8 @@ class SurfaceHead(Protocol):
 
     @property
     def taps(self) -> tuple[str, ...]:
-        """Trunk outputs and ``APPEARANCE`` that it reads; empty if the canvas alone."""
+        """Trunk outputs, ``APPEARANCE`` and ``APPEARANCES``, those that it reads; none of them if
+        the canvas alone."""
         ...
 
     def nbytes(self) -> int: ...

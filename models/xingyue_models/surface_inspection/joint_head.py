@@ -1,7 +1,8 @@
 """Classes told by several parts whose logits are added: a ``linear-classes`` head, and beside it
 
-    kernel      a comparison of the picture's own pixels with known pictures (``kernel``)
-    hairlines   evidence of thin lines (``hairlines``)
+    kernel        a comparison of the picture's own pixels with known pictures (``kernel``)
+    discriminant  linear discriminants of the picture's own pixels (``discriminant``)
+    hairlines     evidence of thin lines (``hairlines``)
 
 ``kernel-classes`` has the first; ``joint-classes`` names its parts in the manifest's ``parts``.
 Each part's tensors are in ``head.safetensors`` under its name. The heat map is the linear part's.
@@ -17,7 +18,8 @@ from numpy.typing import NDArray
 
 from xingyue.contract import HeadFiles
 from xingyue.errors import InvalidRequest
-from xingyue_models.surface_inspection import hairlines, kernel
+from xingyue_models.surface_inspection import discriminant, hairlines, kernel
+from xingyue_models.surface_inspection.discriminant import Discriminant
 from xingyue_models.surface_inspection.geometry import Window
 from xingyue_models.surface_inspection.hairlines import Hairlines
 from xingyue_models.surface_inspection.heads import Taps, WindowAnswer
@@ -27,8 +29,9 @@ from xingyue_models.surface_inspection.manifest import HeadSpec
 from xingyue_models.surface_inspection.tensors import read_tensors
 
 KERNEL_KIND, JOINT_KIND = "kernel-classes", "joint-classes"
-_PARTS: dict[str, type[Kernel] | type[Hairlines]] = {
+_PARTS: dict[str, type[Kernel] | type[Discriminant] | type[Hairlines]] = {
     kernel.PART: Kernel,
+    discriminant.PART: Discriminant,
     hairlines.PART: Hairlines,
 }
 

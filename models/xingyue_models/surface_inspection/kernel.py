@@ -2,19 +2,20 @@
 that it knows: a part of a head (see ``joint_head``).
 
 Tensors: ``kernel.centre`` and ``kernel.scale`` (A), ``kernel.known`` (M, A), ``kernel.weight``
-(M, K), ``kernel.bias`` (K), ``kernel.gamma`` (1), A being ``appearance.NUMBERS``.
+(M, K), ``kernel.bias`` (K), ``kernel.gamma`` (1), A being ``appearance.NUMBERS`` (see
+``comparison``).
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from xingyue.errors import InvalidRequest
-from xingyue_models.surface_inspection import appearance
+from xingyue_models.surface_inspection.comparison import check_comparison, squashed
 from xingyue_models.surface_inspection.geometry import Window
 from xingyue_models.surface_inspection.heads import APPEARANCE
 from xingyue_models.surface_inspection.tensors import FILE_NAME, check_shape
@@ -49,20 +50,13 @@ class Kernel:
     def of(cls, tensors: Mapping[str, Rows], classes: int) -> Kernel:
         """``InvalidRequest`` names the tensor that does not fit."""
         found = cls(*(tensors[name] for name in cls.names()))
-        check_shape(f"{PART}.known", found.known, (None, appearance.NUMBERS))
-        shapes = {
-            "centre": (appearance.NUMBERS,),
-            "scale": (appearance.NUMBERS,),
-            "weight": (len(found.known), classes),
-            "bias": (classes,),
-            "gamma": (1,),
-        }
+        check_comparison(PART, found.centre, found.scale)
+        check_shape(f"{PART}.known", found.known, (None, len(found.centre)))
+        shapes = {"weight": (len(found.known), classes), "bias": (classes,), "gamma": (1,)}
         for name, shape in shapes.items():
             check_shape(f"{PART}.{name}", getattr(found, name), shape)
-        if found.gamma[0] <= 0 or (found.scale <= 0).any():
-            raise InvalidRequest(
-                f"kernel.gamma and kernel.scale in {FILE_NAME} must be above 0", param="files"
-            )
+        if found.gamma[0] <= 0:
+            raise InvalidRequest(f"{PART}.gamma in {FILE_NAME} must be above 0", param="files")
         return found
 
     def tensors(self) -> dict[str, NDArray[np.generic]]:
@@ -74,6 +68,11 @@ class Kernel:
         """``(N, K)``: the picture's numbers are read like a tap; where it lies is all one."""
         return self.of_numbers(taps[APPEARANCE])
 
+    def scaled(self, share: float) -> Kernel:
+        """Counting by ``share``."""
+        own = np.float32(share)
+        return replace(self, weight=self.weight * own, bias=self.bias * own)
+
     def of_numbers(self, rows: Rows) -> Rows:
         """``(N, A)`` -> ``(N, K)``."""
         near = nearness(squashed(rows, self.centre, self.scale), self.known, float(self.gamma[0]))
@@ -81,10 +80,6 @@ class Kernel:
 
     def nbytes(self) -> int:
         return sum(getattr(self, field.name).nbytes for field in fields(self))
-
-
-def squashed(rows: Rows, centre: Rows, scale: Rows) -> Rows:
-    return np.asarray(np.arcsinh((rows - centre) / scale), np.float32)
 
 
 def nearness(seen: Rows, known: Rows, gamma: float) -> Rows:

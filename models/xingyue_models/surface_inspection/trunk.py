@@ -17,11 +17,17 @@ from xingyue_models import images
 from xingyue_models.efficientnet_lite import normalise
 from xingyue_models.surface_inspection import appearance, geometry, heads
 from xingyue_models.surface_inspection.geometry import Geometry, Window
-from xingyue_models.surface_inspection.heads import APPEARANCE, SurfaceHead, WindowAnswer
+from xingyue_models.surface_inspection.heads import (
+    APPEARANCE,
+    APPEARANCES,
+    SurfaceHead,
+    WindowAnswer,
+)
 from xingyue_models.surface_inspection.manifest import check_trunk
 from xingyue_models.surface_inspection.request import InspectRequest
 from xingyue_models.surface_inspection.scoring import find_defects, ranked, whole_image
 from xingyue_models.surface_inspection.taps import TapSessions
+from xingyue_models.surface_inspection.views import VIEWS
 
 _DECIMALS = 4
 
@@ -92,11 +98,11 @@ class SurfaceTrunk:
                 layers.append(geometry.lay(exposed[job.index], place, shared.side))
             canvas = normalise(np.stack(layers))
             read = {tap for job, _ in part for tap in job.head.taps}
-            names = sorted(read - {APPEARANCE})
+            names = sorted(read - {APPEARANCE, APPEARANCES})
             places = [place for _, place in part]
             taps = self._taps.run_windows(canvas, places, shared, names) if names else {}
-            if APPEARANCE in read:
-                taps = {**taps, APPEARANCE: _appearances(part)}
+            if {APPEARANCE, APPEARANCES} & read:
+                taps = {**taps, **_appearances(part)}
             self._answer(part, canvas, taps)
 
     def _answer(
@@ -125,14 +131,16 @@ class SurfaceTrunk:
                 part[row][0].answers.append(answer)
 
 
-def _appearances(part: Sequence[tuple[_Job, Window]]) -> NDArray[np.float32]:
+def _appearances(part: Sequence[tuple[_Job, Window]]) -> dict[str, NDArray[np.float32]]:
     """A row per window; zeros for those of heads that do not read it."""
-    rows = np.zeros((len(part), appearance.NUMBERS), np.float32)
+    rows = np.zeros((len(part), VIEWS, appearance.NUMBERS), np.float32)
     for row, (job, place) in enumerate(part):
-        if APPEARANCE in job.head.taps:
-            rgb = job.image.rgb[place.y0 : place.y1, place.x0 : place.x1]
+        rgb = job.image.rgb[place.y0 : place.y1, place.x0 : place.x1]
+        if APPEARANCES in job.head.taps:
+            rows[row] = appearance.appearances(rgb)
+        elif APPEARANCE in job.head.taps:
             rows[row] = appearance.appearance(rgb)
-    return rows
+    return {APPEARANCE: rows[:, 0], APPEARANCES: rows}
 
 
 def _open(index: int, item: WorkItem, head: Head | None, limits: images.ImageLimits) -> _Job:

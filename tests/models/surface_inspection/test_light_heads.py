@@ -24,7 +24,7 @@ from safetensors.numpy import save
 from xingyue.contract import HeadFiles, RuntimeSpec, WorkItem, WorkResult
 from xingyue.errors import IntegrityError, InvalidRequest
 from xingyue_models.efficientnet_lite import TAP_CHANNELS, TAP_STRIDES
-from xingyue_models.surface_inspection.appearance import NUMBERS, appearance
+from xingyue_models.surface_inspection.appearance import NUMBERS, appearance, appearances
 from xingyue_models.surface_inspection.family import SurfaceInspection
 from xingyue_models.surface_inspection.geometry import Window
 from xingyue_models.surface_inspection.hairlines import GRID
@@ -76,13 +76,23 @@ def kernel_parts(draw: Callable[..., Any]) -> dict[str, Any]:
     }
 
 
-def hairline_parts(draw: Callable[..., Any]) -> dict[str, Any]:
+def discriminant_parts(draw: Callable[..., Any]) -> dict[str, Any]:
     return {
-        "hairlines.hidden": draw(GRID.width, 8),
-        "hairlines.hidden_bias": draw(8),
-        "hairlines.weight": draw(8, 3),
-        "hairlines.bias": draw(3),
-        "hairlines.classes": draw(2, 3),
+        "discriminant.centre": draw(NUMBERS),
+        "discriminant.scale": np.ones(NUMBERS, np.float32),
+        "discriminant.weight": draw(NUMBERS, 3),
+        "discriminant.bias": draw(3),
+    }
+
+
+def hairline_parts(draw: Callable[..., Any]) -> dict[str, Any]:
+    """Of two networks."""
+    return {
+        "hairlines.hidden": draw(2, GRID.width, 8),
+        "hairlines.hidden_bias": draw(2, 8),
+        "hairlines.weight": draw(2, 8, 3),
+        "hairlines.bias": draw(2, 3),
+        "hairlines.classes": draw(2, 2, 3),
         "hairlines.class_bias": draw(3),
     }
 
@@ -100,8 +110,8 @@ def parts_of(kind: str, seed: int = 0) -> tuple[dict[str, Any], dict[str, Any]]:
         own = {"classes": ["good", "scratch", "stain"], "features": POOLING.to_manifest()}
         linear = {"weight": draw(3, POOLING.width), "bias": draw(3)}
         if kind == "joint-classes":
-            own["parts"] = ["kernel", "hairlines"]
-            linear |= hairline_parts(draw)
+            own["parts"] = ["kernel", "discriminant", "hairlines"]
+            linear |= discriminant_parts(draw) | hairline_parts(draw)
         return own, linear | (kernel_parts(draw) if kind != "linear-classes" else {})
     if kind == "memory-bank":
         tensors = {"projection": draw(WIDE, 16), "offset": draw(16), "bank": draw(50, 16)}
@@ -156,6 +166,13 @@ def write(tmp_path: Path) -> Write:
         return HeadFiles(folder, manifest)
 
     return make
+
+
+def stored_parts(*parts: str, **changes: Any) -> bytes:
+    """The file of a ``joint-classes`` head that has these parts alone; ``changes`` by name."""
+    arrays = parts_of("joint-classes")[1]
+    names = [name for name in arrays if "." not in name or name.split(".")[0] in parts]
+    return save({name: arrays[name] for name in names} | changes)
 
 
 def picture(seed: int, width: int = 60, height: int = 50) -> bytes:
@@ -288,6 +305,53 @@ def test_a_kernel_head_adds_its_second_opinion(wide_trunk: SurfaceTrunk, write: 
     assert found[3]["classes"] == found[1]["classes"]
 
 
+def test_discriminants_are_asked_about_a_small_picture_in_several_views(
+    wide_trunk: SurfaceTrunk, write: Write
+) -> None:
+    """Of a picture that is none of its own views, no view alone decides."""
+    pixels = np.asarray(Image.open(io.BytesIO(picture(2))).convert("RGB"))
+    seen = appearances(pixels)
+    assert not np.allclose(seen[0], seen[1])
+    width = float(np.abs(np.arcsinh(seen)).max())
+    weight = np.zeros((NUMBERS, 3), np.float32)
+    weight[:, 2] = np.random.default_rng(1).normal(0, 0.1 / width, NUMBERS)
+    told = float((np.arcsinh(seen) @ weight[:, 2]).mean())
+    only = {
+        "weight": np.zeros((3, POOLING.width), np.float32),
+        "bias": np.zeros(3, np.float32),
+        "discriminant.centre": np.zeros(NUMBERS, np.float32),
+        "discriminant.weight": weight,
+        "discriminant.bias": np.zeros(3, np.float32),
+    }
+    data = stored_parts("discriminant", **only)
+    head = wide_trunk.load_head(write("joint-classes", parts=["discriminant"], data=data))
+    found = value(wide_trunk.infer([item(picture(2))], [head])[0])
+    chances = {each["label"]: each["score"] for each in found["classes"]}
+    assert np.log(chances["stain"] / chances["good"]) == pytest.approx(told, abs=2e-3)
+
+
+def test_a_head_from_before_there_were_so_many_numbers_or_networks_still_answers(
+    wide_trunk: SurfaceTrunk, write: Write
+) -> None:
+    names = ("hidden", "hidden_bias", "weight", "bias", "classes")
+    stored = parts_of("joint-classes")[1]
+    one = {f"hairlines.{name}": stored[f"hairlines.{name}"][:1] for name in names}
+    bare = {name: values[0] for name, values in one.items()}
+    few = {
+        f"kernel.{name}": stored[f"kernel.{name}"][..., : NUMBERS - 34]
+        for name in ("centre", "scale", "known")
+    }
+    parts = ["kernel", "hairlines"]
+    heads = [
+        wide_trunk.load_head(
+            write("joint-classes", parts=parts, data=stored_parts(*parts, **few, **own))
+        )
+        for own in (one, bare)
+    ]
+    found = [value(o) for o in wide_trunk.infer([item(picture(2))] * 2, heads)]
+    assert found[0]["classes"] == found[1]["classes"]
+
+
 ONE_OUTPUT = {
     "weight": np.ones((8, 1), np.float32),
     **{name: np.ones(1, np.float32) for name in ("bias", "gain", "shift")},
@@ -319,8 +383,13 @@ BAD = [
     ("joint-classes", {"parts": ["kernel", "colour"]}, "parts"),
     ("joint-classes", {"parts": ["hairlines"]}, "files"),
     ("joint-classes", {"tensors": {"hairlines.hidden": np.array(1, np.float32)}}, "files"),
-    ("joint-classes", {"tensors": {"hairlines.weight": np.zeros((8, 2), np.float32)}}, "files"),
+    ("joint-classes", {"tensors": {"hairlines.bias": np.array(1, np.float32)}}, "files"),
+    ("joint-classes", {"tensors": {"hairlines.bias": np.zeros((9, 3), np.float32)}}, "files"),
+    ("joint-classes", {"tensors": {"hairlines.weight": np.zeros((2, 8, 2), np.float32)}}, "files"),
     ("joint-classes", {"tensors": {"hairlines.classes": np.zeros((2, 2), np.float32)}}, "files"),
+    ("joint-classes", {"tensors": {"discriminant.centre": np.zeros(9, np.float32)}}, "files"),
+    ("joint-classes", {"tensors": {"discriminant.bias": np.zeros(2, np.float32)}}, "files"),
+    ("joint-classes", {"tensors": {"discriminant.scale": np.zeros(NUMBERS, "f4")}}, "files"),
     ("memory-bank", {"neighbours": 0}, "neighbours"),
     ("memory-bank", {"features": {"taps": ["f8", "f16"], "grid": "f4"}}, "features.grid"),
     ("memory-bank", {"calibration": {"weight": -1, "bias": 0}}, "calibration"),
