@@ -49,7 +49,7 @@ def classification(task: Task, settings: Classification) -> Work:
     chosen = classify.choose(rows[:count], task.fitted, settings, task.seed, told)
     folds = classify.folds(task.fitted, settings.folds, task.seed)
     geometry = classify.geometry_of(settings)
-    case = Case(task, settings, geometry, classes, truth, folds, chosen.told)
+    case = Case(task, settings, geometry, classes, truth, folds)
     opinions = _asked(case, chosen.logits)
     if opinions:
         logits = opinions[-1].counted.logits
@@ -108,9 +108,10 @@ def _fit(
     for index, opinion in enumerate(opinions):
         later = [other.counted.others for other in opinions[index + 1 :]]
         share = opinion.counted.own * float(np.prod(later))
+        case.task.context.check()
         fitted = opinion.fit(count)
         tensors |= fitted.part.scaled(share).tensors()
-        logits = logits + share * fitted.held
+        logits = logits + share * fitted.logits
     return _Model(tensors, np.asarray(softmax(logits.astype(np.float32)), np.float64))
 
 

@@ -117,12 +117,8 @@ class Chosen:
     tried: dict[str, float]
     accuracy: float
     """Out of fold."""
-    loss: float
-    """Log-loss out of fold, classes weighing alike."""
-    told: NDArray[np.bool_]
-    """Images that were answered out of fold."""
     logits: NDArray[np.float64]
-    """Theirs, the temperature in them."""
+    """Out of fold, the temperature in them, ``(N, K)``."""
 
     @property
     def pooling(self) -> Pooling:
@@ -157,30 +153,27 @@ def choose(
             known = rows[:, :_VIEWS_TRIED, columns(CHOICES[name])]
             model = fit(known[fitted], truth[fitted], classes, strength)
             answers[index][held] = model.logits(known[held, 0])
-    if len(set(truth[told])) < len(classes):
+    if not told.all():  # a fold that held all groups of a label was dropped
         raise InvalidRequest(
             "classification needs images of two groups or more in every class, to choose its "
             "settings on some that it was not fitted on; add images of other parts",
             code="too_few_groups",
             param="data",
         )
-    truth = truth[told]
     weights = balanced_weights(truth.tolist())
-    losses = [_log_loss(answer[told], truth, weights)[0] for answer in answers]
+    losses = [_log_loss(answer, truth, weights)[0] for answer in answers]
     members = _shares(trials, losses, len(truth))
     logits = np.zeros((len(truth), len(classes)))
     for member in members:
         own = answers[trials.index((member.features, member.strength))]
-        logits += member.share * own[told]
-    loss, heat, chances = _log_loss(logits, truth, weights)
+        logits += member.share * own
+    _, heat, chances = _log_loss(logits, truth, weights)
     return Chosen(
         members,
         heat,
         _threshold(classes, truth, chances, settings.escape_cost),
         {f"{name} {c:g}": round(loss, 4) for (name, c), loss in zip(trials, losses, strict=True)},
         round(float((chances.argmax(axis=1) == truth).mean()), 4),
-        loss,
-        told,
         logits / heat,
     )
 
@@ -192,9 +185,9 @@ def recalibrated(
     truth: NDArray[np.intp],
     escape_cost: float,
 ) -> Chosen:
-    """With threshold and accuracy by other ``logits`` of the images that were told; ``truth`` is
-    of all images, those fitted on first."""
-    own = truth[: len(chosen.told)][chosen.told]
+    """With threshold and accuracy by other ``logits``; ``truth`` is of all images, those fitted on
+    first."""
+    own = truth[: len(logits)]
     chances = softmax(logits.astype(np.float32))
     return dataclasses.replace(
         chosen,

@@ -3,48 +3,35 @@ towards that of independent numbers (Friedman, "Regularized discriminant analysi
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 
-from xingyue_adapters.surface_tuning import stacking
 from xingyue_adapters.surface_tuning.logistic import halved
-from xingyue_adapters.surface_tuning.opinions import Case, Fitted, Opinion
+from xingyue_adapters.surface_tuning.opinions import Case, Opinion, Which, best_of
 from xingyue_adapters.surface_tuning.picture_numbers import Rows, middle
 from xingyue_adapters.surface_tuning.stacking import Logits
 from xingyue_models.surface_inspection.comparison import squashed
 from xingyue_models.surface_inspection.discriminant import PART, Discriminant
 
-SHRINKAGES = (0.1, 0.3)
+TRIED = ({"shrinkage": 0.1}, {"shrinkage": 0.3})
 _DEVIATION_MIN = 1e-3
 """Added to each number's own, so that one that hardly ever differs tells nothing."""
 
 
 def ask(case: Case, so_far: Logits) -> Opinion | None:
-    """``so_far``: out of fold, of the images that were told."""
+    """``so_far`` ``(count, K)``: out of fold."""
     numbers, truth = case.numbers, case.truth
-    tell = case.task.ticker("discriminants")
-    answers = []
-    for index, shrinkage in enumerate(SHRINKAGES):
-        tell(index, len(SHRINKAGES))
 
-        def answer(
-            fitted: NDArray[np.intp], held: NDArray[np.intp], shrinkage: float = shrinkage
-        ) -> Logits:
-            model = fit(numbers.fitted[fitted], truth[fitted], shrinkage)
-            return model.of_views(numbers.asked[held]).astype(np.float64)
+    def own(known: Which, settings: Mapping[str, float]) -> Discriminant:
+        return fit(numbers.fitted[known], truth[known], settings["shrinkage"])
 
-        answers.append(case.by_fold(answer))
-    found = stacking.best(so_far, answers, case.own, case.weights)
-    if found is None:
-        return None
-    shrinkage = SHRINKAGES[found[0]]
+    def logits(part: Discriminant, asked: Which) -> Rows:
+        return part.of_views(numbers.asked[asked])
 
-    def fitted(count: int) -> Fitted:
-        part = fit(numbers.fitted[:count], truth[:count], shrinkage)
-        return Fitted(part, part.of_views(numbers.asked[case.count :]).astype(np.float64))
-
-    return Opinion(PART, "discriminants", found[1], {"shrinkage": shrinkage}, fitted)
+    return best_of(case, so_far, TRIED, own, logits, PART, "discriminants")
 
 
 def fit(rows: Rows, truth: NDArray[np.intp], shrinkage: float) -> Discriminant:

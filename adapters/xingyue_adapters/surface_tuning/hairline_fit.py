@@ -44,23 +44,23 @@ DRAWINGS = 3
 """Of lines, by chance: what one of them happens to leave out another has."""
 _COPIES_MAX, _PAINTED_MAX = 6, 600
 """Of each drawing."""
-_GOOD_CELLS, _PAINTED_CELLS = 300, 40
-"""Cells drawn of a window as it is, and of the paint on one."""
+_GOOD_CELLS, _GOOD_CELLS_MAX = 300, 60_000
+"""Cells drawn of a window as it is, and of all of them."""
+_PAINTED_CELLS = 40
+"""Cells drawn of the paint on one window."""
 _SETTINGS = Segmentation(hidden=64, steps=600)
 _TUNED_ON, _CANDIDATES = 400, 200
 """Pictures whose labels tune a network, at most; their strongest cells that are kept."""
 _STRENGTH = 1.0
-_GAIN_MIN = 0.002
-"""Log-loss that the evidence must save to be shipped."""
-_TRUSTED = (0.25, 1.0)
-"""Shares of others and of the evidence where it leads."""
-_ERRORS = 2.0
+_ALIKE, _TRUSTED = 0.7, (0.25, 1.0)
+"""Share of the log-loss saved by all others, from which on the evidence leads; shares of others and
+of the evidence then."""
 Floats = NDArray[np.float64]
 
 
 def ask(case: Case, so_far: Logits) -> Opinion | None:
-    """``so_far``: out of fold, of the images that were told. Asked only where there are good parts
-    to be painted over."""
+    """``so_far`` ``(count, K)``: out of fold. Asked only where there are good parts to be painted
+    over."""
     good = case.truth == case.classes.index(GOOD) if GOOD in case.classes else case.truth < 0
     fewest = min((int(good[fitted].sum()) for fitted, _ in case.folds), default=0)
     if fewest < GOOD_MIN:
@@ -72,11 +72,11 @@ def ask(case: Case, so_far: Logits) -> Opinion | None:
     counted = choose(case, so_far, told)
     if counted is None:
         return None
-    weight, bias = _scored(told[case.told], case.own)
+    weight, bias = _scored(told, case.own)
 
     def fitted(count: int) -> Fitted:
         networks = teacher.taught(np.arange(count))
-        held = teacher.scores(np.arange(case.count, len(case.samples)), networks)
+        held = teacher.scores(case.held, networks)
         return Fitted(_part(networks, weight, bias), held[:, None] * weight + bias)
 
     return Opinion(PART, "evidence of hairlines", counted, {"networks": DRAWINGS}, fitted)
@@ -88,7 +88,8 @@ class _Teacher:
     def __init__(self, case: Case, good: NDArray[np.bool_]) -> None:
         self._case = case
         self._good = good
-        self._places = np.flatnonzero(good)
+        # Held-out parts are painted only for the head that is fitted on all.
+        self._places = np.flatnonzero(good if case.settings.refit else good[: case.count])
         parts = [case.samples[index] for index in self._places]
         runner, seed = case.task.runner, case.task.seed
         self._surface = surface_cells(runner, parts, case.geometry, seed)
@@ -168,10 +169,11 @@ def surface_cells(
 ) -> list[Labelled]:
     """Cells of good parts as they are; ``sample`` counts ``good``."""
     random, found = np.random.default_rng((seed, 31)), []
+    each = min(max(_GOOD_CELLS_MAX // max(1, len(good)), 1), _GOOD_CELLS)
     for seen in runner.windows(good, geometry, GRID.taps, views=1, stage="hairlines"):
         taps = {tap: values[None] for tap, values in seen.taps.items()}
         flat = covered_patches(taps, 0, seen.place, geometry.side).reshape(-1, GRID.width)
-        found.append(drawn_good(seen.sample, 0, flat, _GOOD_CELLS, random))
+        found.append(drawn_good(seen.sample, 0, flat, each, random))
     return found
 
 
@@ -180,7 +182,7 @@ def painted_cells(
 ) -> list[Labelled]:
     """Cells of lines painted over good parts, and of what is beside them."""
     random = np.random.default_rng((seed, 41, drawing))
-    copies = min(_COPIES_MAX, max(1, _PAINTED_MAX // max(1, len(good))))
+    copies = min(_COPIES_MAX, _PAINTED_MAX / max(1, len(good)))
     painted = runner.painted_copies(
         good, geometry, GRID.taps, LINES, views=1, copies=copies, drawing=drawing
     )
@@ -188,26 +190,27 @@ def painted_cells(
 
 
 def choose(case: Case, others: Logits, told: Floats) -> Counted | None:
-    """How much ``told`` ``(N,)``, by networks that have not seen the part, counts; None where what
-    was asked before, whose logits are given, does as well alone."""
+    """How much ``told`` ``(count,)``, by networks that have not seen the part, counts; None where
+    what was asked before, whose logits are given, does as well alone.
+
+    Those have settings that were chosen by these very answers, so they look better here than on
+    parts of other groups; evidence has next to none. So it leads where it tells nearly as much.
+    """
 
     def answer(fitted: NDArray[np.intp], held: NDArray[np.intp]) -> Logits:
         weight, bias = _scored(told[fitted], case.truth[fitted])
         return np.asarray(told[held][:, None] * weight + bias)
 
-    answers, own, weights = case.by_fold(answer), case.own, case.weights
-    stacked = _counted(case, others, answers, stacking.shares(others, answers, own, weights))
-    trusted = _counted(case, others, answers, _TRUSTED)
-    # The others' settings were chosen by these very answers, so they look better here than on parts
-    # of other groups; evidence has two numbers to settle. So it leads, unless it does worse by more
-    # than chance: Breiman's rule (1984), with two standard errors for his one.
-    before = stacking.losses(others, own, weights)
-    least = min((before, stacking.losses(stacked.logits, own, weights)), key=np.mean)
-    worse = stacking.losses(trusted.logits, own, weights) - least
-    if worse.mean() <= _ERRORS * worse.std() / np.sqrt(len(worse)):
-        return trusted
-    saved = before.mean() - stacking.loss(stacked.logits, own, weights)
-    return stacked if saved >= _GAIN_MIN else None
+    own, weights = case.own, case.weights
+    answers = case.by_fold(answer, case.task.ticker("hairlines"))
+    alone = _counted(case, others, answers, (0.0, 1.0))
+    nothing, before, after = (
+        stacking.loss(logits, own, weights) for logits in (others * 0, others, alone.logits)
+    )
+    if nothing - after >= _ALIKE * (nothing - before):
+        return _counted(case, others, answers, _TRUSTED)
+    found = stacking.best(others, [answers], own, weights)
+    return None if found is None else found[1]
 
 
 def _counted(case: Case, others: Logits, answers: Logits, shares: tuple[float, float]) -> Counted:

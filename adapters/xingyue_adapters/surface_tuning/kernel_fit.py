@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 from numpy.typing import NDArray
 
-from xingyue_adapters.surface_tuning import stacking
 from xingyue_adapters.surface_tuning.logistic import logistic
-from xingyue_adapters.surface_tuning.opinions import Case, Fitted, Opinion
+from xingyue_adapters.surface_tuning.opinions import Case, Opinion, Which, best_of
 from xingyue_adapters.surface_tuning.picture_numbers import Rows, middle
 from xingyue_adapters.surface_tuning.stacking import Logits
 from xingyue_models.surface_inspection.comparison import squashed
 from xingyue_models.surface_inspection.kernel import PART, Kernel, nearness
 
-TRIED = ((1.0, 10.0), (1.0, 30.0), (0.35, 100.0))
+TRIED = (
+    {"gamma": 1.0, "strength": 10.0},
+    {"gamma": 1.0, "strength": 30.0},
+    {"gamma": 0.35, "strength": 100.0},
+)
 """Width (over the mean squared distance) and inverse regularisation."""
 KNOWN_MAX = 768
 """Pictures that are remembered at most: 0.5 MiB."""
@@ -21,34 +26,17 @@ _VARIANCE_MIN = 1e-6
 
 
 def ask(case: Case, so_far: Logits) -> Opinion | None:
-    """``so_far``: out of fold, of the images that were told."""
+    """``so_far`` ``(count, K)``: out of fold."""
     numbers, truth, seed = case.numbers, case.truth, case.task.seed
-    tell = case.task.ticker("second opinion")
-    answers = []
-    for index, (gamma, strength) in enumerate(TRIED):
-        tell(index, len(TRIED))
 
-        def answer(
-            fitted: NDArray[np.intp],
-            held: NDArray[np.intp],
-            gamma: float = gamma,
-            strength: float = strength,
-        ) -> Logits:
-            model = fit(numbers.fitted[fitted], truth[fitted], gamma, strength, seed)
-            return model.of_numbers(numbers.served[held]).astype(np.float64)
+    def own(known: Which, settings: Mapping[str, float]) -> Kernel:
+        gamma, strength = settings["gamma"], settings["strength"]
+        return fit(numbers.fitted[known], truth[known], gamma, strength, seed)
 
-        answers.append(case.by_fold(answer))
-    found = stacking.best(so_far, answers, case.own, case.weights)
-    if found is None:
-        return None
-    gamma, strength = TRIED[found[0]]
+    def logits(part: Kernel, asked: Which) -> Rows:
+        return part.of_numbers(numbers.served[asked])
 
-    def fitted(count: int) -> Fitted:
-        part = fit(numbers.fitted[:count], truth[:count], gamma, strength, seed)
-        return Fitted(part, part.of_numbers(numbers.served[case.count :]).astype(np.float64))
-
-    settled = {"gamma": gamma, "strength": strength}
-    return Opinion(PART, "known pictures", found[1], settled, fitted)
+    return best_of(case, so_far, TRIED, own, logits, PART, "known pictures")
 
 
 def fit(rows: Rows, truth: NDArray[np.intp], gamma: float, strength: float, seed: int) -> Kernel:

@@ -138,7 +138,7 @@ def _divide(task: Task, good: list[ImageSample], settings: OneClass) -> one_clas
 
 
 def segmentation(task: Task, settings: Segmentation) -> Work:
-    # Imported here: it brings torch along, which no other method needs.
+    # Imported here: it brings torch along.
     from xingyue_adapters.surface_tuning import cell_network, segment
 
     samples = [*task.fitted, *task.held]

@@ -15,7 +15,7 @@ from xingyue_adapters.surface_tuning.cell_network import CellNetwork, Check
 from xingyue_adapters.surface_tuning.logistic import logistic
 from xingyue_adapters.surface_tuning.measures import balanced_weights
 
-DEFECTIVE_MIN = 8
+SIDE_MIN = 8
 """Pictures of either side, below which the network stays as it is."""
 _STEPS = 40
 _RATE, _SCORE_RATE = 1e-3, 3e-3
@@ -29,7 +29,7 @@ _STRENGTH = 1.0
 @dataclass(frozen=True, slots=True)
 class Tuned:
     """A picture's log-odds of a defect are ``evidence @ weight + bias``, ``evidence`` ``(kinds,)``
-    being the mean of the strongest cells of each kind."""
+    being the mean of the strongest cells of each kind; up to a scale, where cells are smoothed."""
 
     network: dict[str, NDArray[np.float32]]
     weight: NDArray[np.float64]
@@ -44,8 +44,9 @@ def tune(
     seed: int,
     check: Check,
 ) -> Tuned:
-    """``cells`` ``(N, M, C)``: of each picture those that the network finds strongest, more than
-    ``strongest``, by whose mean it is judged; ``defective`` ``(N,)`` has both sides."""
+    """Changes ``network``. ``cells`` ``(N, M, C)``: of each picture those that the network finds
+    strongest, more than ``strongest``, by whose mean it is judged; ``defective`` ``(N,)`` has both
+    sides."""
     random = np.random.default_rng((seed, 5))
 
     pictures = torch.from_numpy(network.standardised(cells.astype(np.float32)))
@@ -65,7 +66,7 @@ def tune(
     optimiser = network.optimiser(_RATE)
     optimiser.add_param_group({"params": score.parameters(), "lr": _SCORE_RATE})
     weights = balanced_weights(defective.tolist())
-    few = min(int(defective.sum()), int((~defective).sum())) < DEFECTIVE_MIN
+    few = min(int(defective.sum()), int((~defective).sum())) < SIDE_MIN
     for step in range(0 if few else _STEPS):
         check(step, _STEPS)
         picked = random.permutation(len(defective))[:_PICTURES]

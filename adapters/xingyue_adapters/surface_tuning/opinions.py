@@ -1,18 +1,18 @@
 """What is asked beside the linear model of pooled taps, one part after another: each is weighed
-against all that was there before by answers out of fold, and left out where it saves too little."""
+against all that was there before by answers out of fold, and left out where it does not pay."""
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, Self
+from typing import Any, Protocol, Self, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from xingyue_adapters.datasets import ImageSample
-from xingyue_adapters.surface_tuning import picture_numbers
+from xingyue_adapters.surface_tuning import picture_numbers, stacking
 from xingyue_adapters.surface_tuning.hyperparameters import Classification
 from xingyue_adapters.surface_tuning.job import Task
 from xingyue_adapters.surface_tuning.measures import balanced_weights
@@ -20,40 +20,56 @@ from xingyue_adapters.surface_tuning.picture_numbers import Numbers
 from xingyue_adapters.surface_tuning.stacking import Counted, Logits
 from xingyue_models.surface_inspection.geometry import Geometry
 
-Folds = list[tuple[NDArray[np.intp], NDArray[np.intp]]]
+Which = NDArray[np.intp]
+Folds = list[tuple[Which, Which]]
+Check = Callable[[int, int], None]
 
 
-# Numbers are read once, when first asked for.
-@dataclass(frozen=True)
+class Fittable(Protocol):
+    """A part of a head, as ``xingyue_models.surface_inspection`` serves it."""
+
+    def scaled(self, share: float) -> Self: ...
+
+    def tensors(self) -> dict[str, NDArray[Any]]: ...
+
+
+Kind = TypeVar("Kind", bound=Fittable)
+
+
+# Without slots: what is read once is kept in the instance.
+@dataclass(frozen=True, eq=False)
 class Case:
-    """What parts are asked about. ``truth`` is of all images, those fitted on first; ``folds`` and
-    ``told``, those that were answered out of fold, are of the fitted side."""
+    """What parts are asked about. ``truth`` ``(N,)`` is of all images, those fitted on first;
+    ``folds`` are of the ``count`` images fitted on, each of which is held out in one."""
 
     task: Task
     settings: Classification
     geometry: Geometry
     classes: tuple[str, ...]
-    truth: NDArray[np.intp]
+    truth: Which
     folds: Folds
-    told: NDArray[np.bool_]
 
-    @property
+    @functools.cached_property
     def samples(self) -> list[ImageSample]:
         return [*self.task.fitted, *self.task.held]
 
     @property
     def count(self) -> int:
-        """Images fitted on."""
         return len(self.task.fitted)
 
-    @functools.cached_property
-    def own(self) -> NDArray[np.intp]:
-        """Truth of the images that were told."""
-        return self.truth[: self.count][self.told]
+    @property
+    def held(self) -> Which:
+        """Indices of the held-out images."""
+        return np.arange(self.count, len(self.samples))
+
+    @property
+    def own(self) -> Which:
+        """Truth of the images fitted on."""
+        return self.truth[: self.count]
 
     @functools.cached_property
     def weights(self) -> NDArray[np.float64]:
-        """Theirs; classes weigh alike."""
+        """Of the images fitted on: classes weigh alike."""
         return balanced_weights(self.own.tolist())
 
     @functools.cached_property
@@ -66,28 +82,22 @@ class Case:
             self.task.ticker("appearance"),
         )
 
-    def by_fold(self, answer: Callable[[NDArray[np.intp], NDArray[np.intp]], Logits]) -> Logits:
-        """Of the images that were told, by ``answer`` of what is fitted on and what is asked."""
+    def by_fold(self, answer: Callable[[Which, Which], Logits], check: Check) -> Logits:
+        """``(count, K)`` by ``answer``, which takes the images that are fitted on and those that
+        are asked about and gives logits of the latter."""
         logits = np.zeros((self.count, len(self.classes)))
-        for fitted, held in self.folds:
-            logits[held] = answer(fitted, held)
-        return logits[self.told]
-
-
-class Part(Protocol):
-    """Of a head, as ``xingyue_models.surface_inspection`` serves it."""
-
-    def scaled(self, share: float) -> Self: ...
-
-    def tensors(self) -> dict[str, NDArray[Any]]: ...
+        for step, (fitted, left) in enumerate(self.folds):
+            check(step, len(self.folds))
+            logits[left] = answer(fitted, left)
+        return logits
 
 
 @dataclass(frozen=True, slots=True)
 class Fitted:
-    """``part``, counting in full; ``held`` its logits of the held-out images, ``(H, K)``."""
+    """``part``, counting in full; ``logits`` its own of the held-out images, ``(H, K)``."""
 
-    part: Part
-    held: Logits
+    part: Fittable
+    logits: Logits
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,3 +113,36 @@ class Opinion:
     def choices(self) -> dict[str, float]:
         shares = {"share": self.counted.own, "share_of_others": self.counted.others}
         return {**shares, **self.settled}
+
+
+def best_of(
+    case: Case,
+    so_far: Logits,
+    tried: Sequence[Mapping[str, float]],
+    fit: Callable[[Which, Mapping[str, float]], Kind],
+    logits: Callable[[Kind, Which], NDArray[np.float32]],
+    name: str,
+    words: str,
+) -> Opinion | None:
+    """The part whose settings, of those ``tried``, save most beside ``so_far`` ``(count, K)``.
+
+    ``fit`` takes indices of images and settings; ``logits`` a part and indices of images.
+    """
+    check = case.task.ticker(words)
+    answers = []
+    for settings in tried:
+
+        def answer(known: Which, left: Which, own: Mapping[str, float] = settings) -> Logits:
+            return logits(fit(known, own), left).astype(np.float64)
+
+        answers.append(case.by_fold(answer, check))
+    found = stacking.best(so_far, answers, case.own, case.weights)
+    if found is None:
+        return None
+    settled = tried[found[0]]
+
+    def fitted(count: int) -> Fitted:
+        part = fit(np.arange(count), settled)
+        return Fitted(part, logits(part, case.held).astype(np.float64))
+
+    return Opinion(name, words, found[1], settled, fitted)

@@ -18,7 +18,9 @@ from xingyue_models.surface_inspection.views import SMALL, turned, varied
 SMALL_VIEWS = 4
 """Of images of which most are small: cheap, and worth it."""
 _TURNS = (0, 1, 5, 6)
-_CUT = 10
+"""Of the drawn views (``views.turned``)."""
+_VARIED = 10
+"""Up to one part in so many is cut off, and is a view larger or smaller."""
 _QUARTERS = 1.35
 """Between the quarters of a normal distribution, in deviations."""
 _SCALE_MIN = 1e-6
@@ -61,7 +63,7 @@ def read(
 def _small(samples: Sequence[ImageSample]) -> bool:
     """Whether the median of up to 64 of the images is."""
     sizes = []
-    for sample in samples[:: max(1, len(samples) // 64)]:
+    for sample in samples[:: -(-len(samples) // 64)]:
         with Image.open(sample.path) as image:
             sizes.append(max(image.size))
     return float(np.median(sizes)) <= SMALL
@@ -74,9 +76,9 @@ def _drawn(
     seen = turned(rgb, _TURNS[view])
     if brightness:
         seen = relit(seen, brightness, random)
-    most = max(1, min(seen.shape[:2]) // _CUT)
+    most = max(1, min(seen.shape[:2]) // _VARIED)
     cuts = tuple(random.integers(0, most + 1, 4).tolist())
-    return varied(seen, cuts, float(np.exp(random.uniform(-1, 1) / _CUT)))
+    return varied(seen, cuts, float(np.exp(random.uniform(-1, 1) / _VARIED)))
 
 
 def middle(rows: Rows) -> tuple[Rows, Rows]:

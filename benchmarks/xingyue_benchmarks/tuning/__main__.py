@@ -34,7 +34,9 @@ def main() -> int:
     parser.add_argument("--data", type=Path, required=True, help="folder of the known sets")
     parser.add_argument("--sets", nargs="*", default=[], help="of accuracy; default: all")
     parser.add_argument("--seconds", type=float, default=10.0, help="of one load of starvation")
-    parser.add_argument("--folds-run", type=int, default=1, help=f"of accuracy, of {parts.FOLDS}")
+    parser.add_argument(
+        "--folds-run", type=int, choices=range(1, parts.FOLDS + 1), default=1, help="of accuracy"
+    )
     parser.add_argument("--out", type=Path, help="a JSON file for the numbers")
     given = parser.parse_args()
     try:

@@ -52,7 +52,7 @@ def appearance(rgb: NDArray[np.uint8]) -> NDArray[np.float32]:
 def appearances(rgb: NDArray[np.uint8]) -> NDArray[np.float32]:
     """Of every view, ``(VIEWS, NUMBERS)``; the same over and over of a picture that has but one."""
     rows = np.stack([appearance(view) for view in views(rgb)])
-    return np.asarray(np.broadcast_to(rows, (VIEWS, NUMBERS)), np.float32)
+    return rows if len(rows) == VIEWS else np.repeat(rows, VIEWS, axis=0)
 
 
 def _shrunk(rgb: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:

@@ -23,8 +23,11 @@ def squashed(rows: Rows, centre: Rows, scale: Rows) -> Rows:
 
 def check_comparison(part: str, centre: Rows, scale: Rows) -> None:
     """``InvalidRequest`` names the tensor of ``part`` that does not fit."""
-    if centre.ndim != 1 or len(centre) > appearance.NUMBERS:
-        check_shape(f"{part}.centre", centre, (appearance.NUMBERS,))
+    if centre.ndim != 1 or not 1 <= len(centre) <= appearance.NUMBERS:
+        raise InvalidRequest(
+            f"{part}.centre in {FILE_NAME} must be of 1 to {appearance.NUMBERS} numbers",
+            param="files",
+        )
     check_shape(f"{part}.scale", scale, (len(centre),))
-    if (scale <= 0).any():
+    if (scale < np.finfo(np.float32).tiny).any():
         raise InvalidRequest(f"{part}.scale in {FILE_NAME} must be above 0", param="files")

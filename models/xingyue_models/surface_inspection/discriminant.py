@@ -6,7 +6,8 @@ A small picture is another one for each pixel more or less, so it is seen in sev
 logits are averaged.
 
 Tensors: ``discriminant.centre`` and ``discriminant.scale`` (A), ``discriminant.weight`` (A, K),
-``discriminant.bias`` (K), A being ``appearance.NUMBERS`` (see ``comparison``).
+``discriminant.bias`` (K), A being ``appearance.NUMBERS`` or fewer (see
+``comparison``).
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 that it knows: a part of a head (see ``joint_head``).
 
 Tensors: ``kernel.centre`` and ``kernel.scale`` (A), ``kernel.known`` (M, A), ``kernel.weight``
-(M, K), ``kernel.bias`` (K), ``kernel.gamma`` (1), A being ``appearance.NUMBERS`` (see
+(M, K), ``kernel.bias`` (K), ``kernel.gamma`` (1), A being ``appearance.NUMBERS`` or fewer (see
 ``comparison``).
 """
 

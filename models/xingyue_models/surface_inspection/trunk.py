@@ -132,7 +132,7 @@ class SurfaceTrunk:
 
 
 def _appearances(part: Sequence[tuple[_Job, Window]]) -> dict[str, NDArray[np.float32]]:
-    """A row per window; zeros for those of heads that do not read it."""
+    """Both, of every window; zeros for those of heads that do not read them."""
     rows = np.zeros((len(part), VIEWS, appearance.NUMBERS), np.float32)
     for row, (job, place) in enumerate(part):
         rgb = job.image.rgb[place.y0 : place.y1, place.x0 : place.x1]

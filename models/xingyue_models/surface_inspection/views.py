@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 
 SMALL = 96
 """Longest side, pixels, of what is seen in several views."""
-VIEWS = 4
 _CUT_MIN = 10
 """Shorter side, pixels, up to which nothing is cut off."""
 _OTHERS = (
@@ -20,7 +19,8 @@ _OTHERS = (
     (5, (0.0, 0.1, 0.0, 0.1), 1.0),
 )
 """How the views after the first are turned; what is cut off above, below, left and right, shares of
-the shorter side; their scale."""
+the shorter side; their scale. Stored heads rely on these very views."""
+VIEWS = 1 + len(_OTHERS)
 Picture = NDArray[np.uint8]
 Pixel = TypeVar("Pixel", bound=np.generic)
 

@@ -5,14 +5,21 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import cv2
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from xingyue.contract import FitContext
 from xingyue_adapters.surface_inspection.recipe import SurfaceInspectionRecipe
+from xingyue_adapters.surface_tuning import hairline_fit
+from xingyue_adapters.surface_tuning.hyperparameters import Classification
+from xingyue_adapters.surface_tuning.opinions import Case
 from xingyue_adapters.surface_tuning.painting import KINDS, paint
+from xingyue_models.surface_inspection.geometry import Geometry
 
 Build = Callable[..., FitContext]
 RECIPE = SurfaceInspectionRecipe()
@@ -58,6 +65,55 @@ def test_it_is_kept_where_it_helps(build: Build, tmp_path: Path) -> None:
     assert choices["hairlines"]["share"] > 0
     for name in ("manifest.json", "head.safetensors"):
         assert (first.head / name).read_bytes() == (second.head / name).read_bytes()
+
+
+def case_of(truth: NDArray[np.intp], classes: int) -> Case:
+    """Of images fitted on in two folds; nothing of them is read."""
+    count = len(truth)
+    halves = [np.flatnonzero(np.arange(count) % 2 == side) for side in (0, 1)]
+    task: Any = SimpleNamespace(
+        fitted=[None] * count, held=[], ticker=lambda stage: lambda done, total: None
+    )
+    settings, geometry = Classification(), Geometry(224)
+    names = tuple("abcde"[:classes])
+    return Case(
+        task, settings, geometry, names, truth, [(halves[0], halves[1]), (halves[1], halves[0])]
+    )
+
+
+def believed(truth: NDArray[np.intp], classes: int, apart: float, seed: int) -> NDArray[np.float64]:
+    """Logits that are right about as often as they say, the more so the farther ``apart``."""
+    random = np.random.default_rng(seed)
+    seen = random.normal(0, 1, (len(truth), classes)) + apart * np.eye(classes)[truth]
+    return np.asarray(apart * seen)
+
+
+def right(logits: NDArray[np.float64], truth: NDArray[np.intp]) -> float:
+    return float((logits.argmax(axis=1) == truth).mean())
+
+
+@pytest.mark.parametrize("count", [24, 200])
+def test_evidence_that_tells_as_much_as_all_others_leads(count: int) -> None:
+    truth, random = np.arange(count) // 2 % 2, np.random.default_rng(2)
+    case, others = case_of(truth, 2), believed(truth, 2, 1.5, 1)
+    clear = hairline_fit.choose(case, others, 4.0 * truth + random.normal(0, 0.5, count))
+    assert clear is not None
+    assert clear.own > clear.others > 0
+    assert right(clear.logits, truth) > right(others, truth)
+
+
+@pytest.mark.parametrize("classes", [2, 4])
+def test_evidence_that_tells_nothing_changes_nothing(classes: int) -> None:
+    truth, random = np.arange(200) // 2 % classes, np.random.default_rng(2)
+    others = believed(truth, classes, 1.5, 1)
+    assert hairline_fit.choose(case_of(truth, classes), others, random.normal(0, 1, 200)) is None
+
+
+def test_of_several_defects_it_tells_none_from_another() -> None:
+    truth, random = np.arange(200) // 2 % 4, np.random.default_rng(2)
+    case, others = case_of(truth, 4), believed(truth, 4, 3, 1)
+    found = hairline_fit.choose(case, others, 4.0 * (truth > 0) + random.normal(0, 2, 200))
+    assert found is None or right(found.logits, truth) >= right(others, truth) - 0.02
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -9,7 +9,7 @@ from xingyue_adapters.metrics import auroc
 from xingyue_adapters.surface_tuning.cell_network import CellNetwork
 from xingyue_adapters.surface_tuning.cells import Labelled
 from xingyue_adapters.surface_tuning.hyperparameters import Segmentation
-from xingyue_adapters.surface_tuning.multiple_instance import DEFECTIVE_MIN, Tuned, tune
+from xingyue_adapters.surface_tuning.multiple_instance import SIDE_MIN, Tuned, tune
 
 SETTINGS = Segmentation(hidden=16, steps=200)
 STRONGEST = 5
@@ -55,7 +55,7 @@ def fitted(count: int) -> Tuned:
 
 def test_pictures_are_told_apart_by_what_paint_did_not_show() -> None:
     cells, defective = pictures(80, 3)
-    few, many = fitted(2 * DEFECTIVE_MIN - 2), fitted(160)
+    few, many = fitted(2 * SIDE_MIN - 2), fitted(160)
     before, after = (auroc(defective.tolist(), scores(each, cells)) for each in (few, many))
     assert after > 0.9
     assert after > before + 0.1
@@ -72,7 +72,7 @@ def test_a_few_pictures_change_no_network() -> None:
     network = CellNetwork(painted(1), 2, SETTINGS, 7)
     network.train(lambda done, total: None)
     before = network.tensors()
-    cells, defective = pictures(2 * DEFECTIVE_MIN - 2, 2)
+    cells, defective = pictures(2 * SIDE_MIN - 2, 2)
     tuned = tune(network, cells, defective, STRONGEST, 7, lambda done, total: None)
     for name, values in before.items():
         assert np.array_equal(values, tuned.network[name])

@@ -78,7 +78,7 @@ def test_discriminants_are_asked_where_the_canvas_hides_the_grain(
     manifest, choices = read(first)
     assert "discriminant" in manifest["parts"]
     assert choices["discriminant"]["share"] > 0
-    assert choices["discriminant"]["shrinkage"] in discriminant_fit.SHRINKAGES
+    assert {"shrinkage": choices["discriminant"]["shrinkage"]} in discriminant_fit.TRIED
     assert first.metrics["accuracy"] > 0.6
     assert first.parity <= first.parity_max
     for name in ("manifest.json", "head.safetensors"):

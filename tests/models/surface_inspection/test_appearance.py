@@ -7,8 +7,10 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from xingyue_models.surface_inspection.appearance import NUMBERS, appearance
+from xingyue_models.surface_inspection.appearance import NUMBERS, appearance, appearances
 from xingyue_models.surface_inspection.ridges import quantiles, ridge_numbers
+from xingyue_models.surface_inspection.smoothness import smoothness_numbers
+from xingyue_models.surface_inspection.views import VIEWS
 
 
 def grain(height: int, width: int, seed: int = 1) -> NDArray[np.uint8]:
@@ -24,6 +26,21 @@ def test_any_picture_has_numbers(shape: tuple[int, int], level: int | None) -> N
     assert found.shape == (NUMBERS,)
     assert found.dtype == np.float32
     assert np.isfinite(found).all()
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (1, 30), (9, 11), (11, 12), (96, 40)], ids=str)
+def test_a_small_picture_has_several_views(shape: tuple[int, int]) -> None:
+    rgb = grain(*shape)
+    found = appearances(rgb)
+    assert found.shape == (VIEWS, NUMBERS)
+    assert np.isfinite(found).all()
+    assert np.array_equal(found[0], appearance(rgb))
+    assert np.array_equal(found, appearances(rgb.copy()))
+
+
+def test_a_large_picture_has_one_view() -> None:
+    found = appearances(grain(97, 20))
+    assert (found == found[0]).all()
 
 
 def test_equal_pixels_have_equal_numbers() -> None:
@@ -49,3 +66,14 @@ def test_a_slanted_line_stands_out_of_the_grain(angle: int) -> None:
 def test_quantiles_are_ranks() -> None:
     values = np.random.default_rng(0).permutation(101).astype(np.float32).reshape(1, 101)
     assert quantiles(values, (0.0, 0.5, 0.99, 1.0)) == [0.0, 50.0, 99.0, 100.0]
+
+
+def test_a_smooth_place_stands_out_of_its_texture() -> None:
+    random = np.random.default_rng(3)
+    grey = (0.5 + random.normal(0, 0.1, (60, 60))).astype(np.float32)
+    bubble = grey.copy()
+    cv2.circle(bubble, (30, 30), 12, 0.5, -1)
+    plain, found = (np.array(smoothness_numbers(each)) for each in (grey, bubble))
+    assert len(plain) == len(found)
+    largest = 9 + 1  # of the finer scale: after quantiles, the pixels of the largest smooth piece
+    assert found[largest] > np.log(200) > plain[largest] + 2

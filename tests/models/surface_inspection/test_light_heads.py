@@ -330,25 +330,38 @@ def test_discriminants_are_asked_about_a_small_picture_in_several_views(
     assert np.log(chances["stain"] / chances["good"]) == pytest.approx(told, abs=2e-3)
 
 
-def test_a_head_from_before_there_were_so_many_numbers_or_networks_still_answers(
+def test_a_head_from_before_there_were_so_many_numbers_still_answers(
     wide_trunk: SurfaceTrunk, write: Write
 ) -> None:
-    names = ("hidden", "hidden_bias", "weight", "bias", "classes")
-    stored = parts_of("joint-classes")[1]
-    one = {f"hairlines.{name}": stored[f"hairlines.{name}"][:1] for name in names}
-    bare = {name: values[0] for name, values in one.items()}
-    few = {
-        f"kernel.{name}": stored[f"kernel.{name}"][..., : NUMBERS - 34]
-        for name in ("centre", "scale", "known")
-    }
-    parts = ["kernel", "hairlines"]
-    heads = [
+    """As one to which the later numbers are all one."""
+    stored, fewer = parts_of("joint-classes")[1], NUMBERS - 34
+    later = {"kernel.centre": 0, "kernel.scale": 1e30, "kernel.known": 0}
+    few = {name: np.ascontiguousarray(stored[name][..., :fewer]) for name in later}
+    deaf = {name: np.array(stored[name]) for name in later}
+    for name, values in deaf.items():
+        values[..., fewer:] = later[name]
+    old, new = (
         wide_trunk.load_head(
-            write("joint-classes", parts=parts, data=stored_parts(*parts, **few, **own))
+            write("joint-classes", parts=["kernel"], data=stored_parts("kernel", **own))
         )
-        for own in (one, bare)
-    ]
-    found = [value(o) for o in wide_trunk.infer([item(picture(2))] * 2, heads)]
+        for own in (few, deaf)
+    )
+    found = [value(o) for o in wide_trunk.infer([item(picture(2))] * 2, [old, new])]
+    assert found[0]["classes"] == found[1]["classes"]
+
+
+def test_a_head_of_one_network_needs_no_number_of_networks(
+    wide_trunk: SurfaceTrunk, write: Write
+) -> None:
+    stored = parts_of("joint-classes")[1]
+    names = [f"hairlines.{n}" for n in ("hidden", "hidden_bias", "weight", "bias", "classes")]
+    one, two = (
+        wide_trunk.load_head(
+            write("joint-classes", parts=["hairlines"], data=stored_parts("hairlines", **own))
+        )
+        for own in ({n: stored[n][:1] for n in names}, {n: stored[n][0] for n in names})
+    )
+    found = [value(o) for o in wide_trunk.infer([item(picture(2))] * 2, [one, two])]
     assert found[0]["classes"] == found[1]["classes"]
 
 
