@@ -17,7 +17,6 @@ from xingyue_adapters.surface_tuning.cells import Labelled, drawn_good, drawn_pa
 from xingyue_adapters.surface_tuning.features import Seen, TrunkRunner
 from xingyue_adapters.surface_tuning.hyperparameters import Segmentation
 from xingyue_adapters.surface_tuning.logistic import logistic
-from xingyue_adapters.surface_tuning.measures import temperature
 from xingyue_adapters.surface_tuning.opinions import Case, Fitted, Opinion
 from xingyue_adapters.surface_tuning.painting import LINES
 from xingyue_adapters.surface_tuning.stacking import Counted, Logits
@@ -203,22 +202,14 @@ def choose(case: Case, others: Logits, told: Floats) -> Counted | None:
 
     own, weights = case.own, case.weights
     answers = case.by_fold(answer, case.task.ticker("hairlines"))
-    alone = _counted(case, others, answers, (0.0, 1.0))
+    alone = stacking.counted(others, answers, (0.0, 1.0), own, weights)
     nothing, before, after = (
         stacking.loss(logits, own, weights) for logits in (others * 0, others, alone.logits)
     )
     if nothing - after >= _ALIKE * (nothing - before):
-        return _counted(case, others, answers, _TRUSTED)
+        return stacking.counted(others, answers, _TRUSTED, own, weights)
     found = stacking.best(others, [answers], own, weights)
     return None if found is None else found[1]
-
-
-def _counted(case: Case, others: Logits, answers: Logits, shares: tuple[float, float]) -> Counted:
-    """As ``shares`` has it, over the temperature that fits best."""
-    logits = shares[0] * others + shares[1] * answers
-    heat = temperature(logits, case.own, case.weights)
-    one, two = (round(share / heat, 4) for share in shares)
-    return Counted(one, two, one * others + two * answers)
 
 
 def _scored(told: Floats, truth: NDArray[np.intp]) -> tuple[Floats, Floats]:

@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 from scipy.optimize import minimize
 from scipy.special import log_softmax, softmax
 
+from xingyue_adapters.surface_tuning.measures import temperature
+
 GAIN_MIN = 0.02
 """Log-loss that another model must save to be shipped."""
 LOSS_ENOUGH = 0.05
@@ -37,15 +39,37 @@ def best(
     truth: NDArray[np.intp],
     weights: NDArray[np.float64],
 ) -> tuple[int, Counted] | None:
-    """Which of ``others`` saves most beside ``first``; None if none saves ``GAIN_MIN``."""
+    """Which of ``others`` saves most beside ``first``; None if none saves ``GAIN_MIN``.
+
+    It then counts as much as ``first`` where that saves enough, too: on what is new, even shares
+    err less than those that were estimated (Smith and Wallis, "A simple explanation of the forecast
+    combination puzzle", 2009).
+    """
+    most = loss(first, truth, weights) - GAIN_MIN
     found: tuple[int, Counted] | None = None
-    least = loss(first, truth, weights) - GAIN_MIN
+    least = most
     for index, other in enumerate(others):
         one, two = shares(first, other, truth, weights)
         logits = one * first + two * other
         if (own := loss(logits, truth, weights)) < least:
             least, found = own, (index, Counted(one, two, logits))
-    return found
+    if found is None:
+        return None
+    even = counted(first, others[found[0]], (1.0, 1.0), truth, weights)
+    return (found[0], even) if loss(even.logits, truth, weights) < most else found
+
+
+def counted(
+    first: Logits,
+    other: Logits,
+    shares: tuple[float, float],
+    truth: NDArray[np.intp],
+    weights: NDArray[np.float64],
+) -> Counted:
+    """As ``shares`` has it, over the temperature that fits best."""
+    heat = temperature(shares[0] * first + shares[1] * other, truth, weights)
+    one, two = (round(share / heat, 4) for share in shares)
+    return Counted(one, two, one * first + two * other)
 
 
 def shares(

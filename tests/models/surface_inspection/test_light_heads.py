@@ -1,4 +1,4 @@
-"""Linear, kernel, patch and segmentation heads: loading, refusals, batches, cost.
+"""Linear, kernel, patch and segmentation heads: loading, refusals, batches.
 
 The toy trunk of ``conftest`` has taps of three channels, so these use a trunk with Lite0's own
 widths: constant weights make its taps easy to foresee.
@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -442,23 +441,3 @@ def test_changed_weights_are_refused(wide_trunk: SurfaceTrunk, write: Write) -> 
     path.write_bytes(data)
     with pytest.raises(IntegrityError):
         wide_trunk.load_head(files)
-
-
-def test_a_linear_head_costs_far_less_than_its_trunk(
-    wide_trunk: SurfaceTrunk, write: Write
-) -> None:
-    """CPU time, the best of many: what other processes do does not count."""
-    head = wide_trunk.load_head(write("linear-classes"))
-    random = np.random.default_rng(6)
-    taps = {
-        tap: random.normal(0, 1, (1, TAP_CHANNELS[tap], 224 // s, 224 // s)).astype(np.float32)
-        for tap, s in TAP_STRIDES.items()
-    }
-    canvas = random.normal(0, 1, (1, 3, 224, 224)).astype(np.float32)
-    place = [Window(0, 0, 224, 224, 224, 224)]
-    spent = []
-    for _ in range(30):
-        started = time.process_time()
-        head.answer(canvas, taps, place)
-        spent.append(time.process_time() - started)
-    assert min(spent) < 5e-3
