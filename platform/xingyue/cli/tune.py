@@ -125,7 +125,9 @@ def _watch(client: Xingyue, job_id: str, as_json: bool) -> None:
         tasks: dict[str, TaskID] = {}
         for event in client.fine_tuning.watch(job_id):
             _tell(bars, tasks, event, as_json)
-    job = client.fine_tuning.retrieve(job_id).wire()
+        job = client.fine_tuning.retrieve(job_id).wire()
+        if job["status"] == "succeeded":
+            _fill(bars)
     if as_json:
         emit_json(job)
     else:
@@ -138,11 +140,18 @@ def _tell(bars: Progress, tasks: dict[str, TaskID], event: JobEvent, as_json: bo
     data = event.data
     if (stage := data.get("stage")) is not None:
         if stage not in tasks:
+            _fill(bars)
             tasks[stage] = bars.add_task(stage, total=data["total"])
         bars.update(tasks[stage], completed=data["done"], total=data["total"])
     elif not as_json:
         colour = {"warn": "yellow", "error": "red"}.get(event.level, "dim")
         bars.console.print(event.message, style=colour, markup=False, soft_wrap=True)
+
+
+def _fill(bars: Progress) -> None:
+    """A stage tells how far it is before each step, not after the last; the next one tells that."""
+    for task in bars.tasks:
+        bars.update(task.id, completed=task.total)
 
 
 def _print(job: dict[str, Any]) -> None:
