@@ -47,7 +47,7 @@ _GOOD_CELLS, _GOOD_CELLS_MAX = 300, 60_000
 """Cells drawn of a window as it is, and of all of them."""
 _PAINTED_CELLS = 40
 """Cells drawn of the paint on one window."""
-_SETTINGS = Segmentation(hidden=64, steps=600)
+SETTINGS = Segmentation(hidden=64, steps=600)
 _TUNED_ON, _CANDIDATES = 400, 200
 """Pictures whose labels tune a network, at most; their strongest cells that are kept."""
 _STRENGTH = 1.0
@@ -107,7 +107,7 @@ class _Teacher:
         networks = []
         for painted in self._painted:
             own = [part for part in (*self._surface, *painted) if mine[part.sample]]
-            networks.append(CellNetwork(own, KINDS, _SETTINGS, seed))
+            networks.append(CellNetwork(own, KINDS, SETTINGS, seed))
             networks[-1].train(tell)
         pictures = self._to_tune_on(known)
         cells = self._strongest(pictures, [network.tensors() for network in networks])

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from xingyue.contract import FitContext
 from xingyue_adapters.surface_inspection.recipe import SurfaceInspectionRecipe
 from xingyue_adapters.surface_tuning import hairline_fit
-from xingyue_adapters.surface_tuning.hyperparameters import Classification
+from xingyue_adapters.surface_tuning.hyperparameters import Classification, Segmentation
 from xingyue_adapters.surface_tuning.opinions import Case
 from xingyue_adapters.surface_tuning.painting import KINDS, paint
 from xingyue_models.surface_inspection.geometry import Geometry
@@ -52,7 +52,11 @@ def cells(folder: Path, good: int, cracked: int) -> Path:
 
 
 @pytest.mark.weights
-def test_it_is_kept_where_it_helps(build: Build, tmp_path: Path) -> None:
+def test_it_is_kept_where_it_helps(
+    build: Build, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hairline_fit, "DRAWINGS", 2)  # for time
+    monkeypatch.setattr(hairline_fit, "SETTINGS", Segmentation(hidden=64, steps=200))
     data = cells(tmp_path / "cells", 60, 24)
     settings = {"side": 128, "views": 1, "folds": 2}
     first, second = (RECIPE.fit(build(data, "classification", settings)) for _ in range(2))
