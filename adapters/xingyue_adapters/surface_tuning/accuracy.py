@@ -105,6 +105,13 @@ class Tally:
     parity: float = 0.0
     bytes: int = 0
 
+    def add(self, truth: str, failed: bool, score: float, classes: Sequence[str]) -> None:
+        """An answer; ``classes`` likeliest first, none where the head tells none apart."""
+        self.truth.append(truth)
+        self.verdicts.append(failed)
+        self.scores.append(score)
+        self.said.append(classes[0] if classes else "defect" if failed else "good")
+
     def measures(self) -> dict[str, float]:
         defective = [label != "good" for label in self.truth]
         right = [
@@ -175,14 +182,9 @@ def _answer(
     report = json.loads((result.report / "report.json").read_text(encoding="utf-8"))
     tally.bytes = max(tally.bytes, int(report["head"]["bytes"]))
     for sample, found in zip(held, serve(context, result.head, held), strict=True):
-        failed = found.value["verdict"] == "fail"
-        tally.truth.append(sample.label)
-        tally.scores.append(float(found.value["score"]))
-        tally.verdicts.append(failed)
-        if "classes" in found.value:
-            tally.said.append(str(found.value["classes"][0]["label"]))
-        else:
-            tally.said.append("defect" if failed else "good")
+        failed, score = found.value["verdict"] == "fail", float(found.value["score"])
+        classes = [str(each["label"]) for each in found.value.get("classes", ())]
+        tally.add(sample.label, failed, score, classes)
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -42,7 +42,7 @@ def drawn_painted(
     over: PaintedOver, grid: PatchGrid, side: int, most: int, random: np.random.Generator
 ) -> Labelled:
     """1 + kind on ``most`` cells of the paint, 0 well off it; ``side`` of the canvas, pixels."""
-    patches = grid.of({tap: values[None] for tap, values in over.seen.taps.items()}, 0)
+    patches = grid.of(over.seen.batch, 0)
     rows, columns = covered_shape(patches.shape[:2], over.seen.place, side)
     share = cv2.resize(over.changed, (columns, rows), interpolation=cv2.INTER_AREA)
     changed = (share > CHANGED_MIN).astype(np.uint8)

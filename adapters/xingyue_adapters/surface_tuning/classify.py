@@ -56,8 +56,7 @@ def pooled(
     for seen in runner.windows(
         samples, geometry_of(settings), TEXTURED.read, views=views, brightness=settings.brightness
     ):
-        taps = {tap: values[None] for tap, values in seen.taps.items()}
-        rows[seen.sample, seen.view] = TEXTURED.pool(seen.canvas[None], taps, [seen.place])[0]
+        rows[seen.sample, seen.view] = TEXTURED.pool(seen.canvas[None], seen.batch, [seen.place])[0]
     return rows
 
 

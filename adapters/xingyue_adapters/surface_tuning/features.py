@@ -40,6 +40,11 @@ class Seen:
     size: tuple[int, int]
     """Width and height of the view, pixels."""
 
+    @property
+    def batch(self) -> dict[str, NDArray[np.float32]]:
+        """The taps as a batch of this window alone, ``(1, C, h, w)`` each."""
+        return {tap: values[None] for tap, values in self.taps.items()}
+
 
 @dataclass(frozen=True, slots=True)
 class PaintedOver:

@@ -123,8 +123,7 @@ class _Teacher:
         stored = [each.network for each in networks]
         side = self._case.geometry.side
         for seen in self._windows(asked):
-            taps = {tap: values[None] for tap, values in seen.taps.items()}
-            rows = evidence(stored, taps, 0, seen.place, side)
+            rows = evidence(stored, seen.batch, 0, seen.place, side)
             told = [row @ each.weight + each.bias for row, each in zip(rows, networks, strict=True)]
             found[seen.sample] = np.mean(told)
         return found
@@ -145,8 +144,7 @@ class _Teacher:
         shape = (len(networks), len(pictures), _CANDIDATES, GRID.width)
         found = np.zeros(shape, np.float16)
         for seen in self._windows(pictures):
-            taps = {tap: values[None] for tap, values in seen.taps.items()}
-            patches = covered_patches(taps, 0, seen.place, self._case.geometry.side)
+            patches = covered_patches(seen.batch, 0, seen.place, self._case.geometry.side)
             flat = patches.reshape(-1, GRID.width)
             for index, kinds in enumerate(odds(networks, patches)):
                 order = np.argsort(-np.maximum.reduce(kinds), axis=None, kind="stable")
@@ -170,8 +168,7 @@ def surface_cells(
     random, found = np.random.default_rng((seed, 31)), []
     each = min(max(_GOOD_CELLS_MAX // max(1, len(good)), 1), _GOOD_CELLS)
     for seen in runner.windows(good, geometry, GRID.taps, views=1, stage="hairlines"):
-        taps = {tap: values[None] for tap, values in seen.taps.items()}
-        flat = covered_patches(taps, 0, seen.place, geometry.side).reshape(-1, GRID.width)
+        flat = covered_patches(seen.batch, 0, seen.place, geometry.side).reshape(-1, GRID.width)
         found.append(drawn_good(seen.sample, 0, flat, each, random))
     return found
 

@@ -129,8 +129,7 @@ def patch_views(
     """``InvalidRequest`` where all of them together are more than ``PATCH_BYTES_MAX``."""
     grid, own, found, taken = grid_of(settings), bank_grid(settings), list[View](), 0
     for seen in runner.windows(samples, geometry, grid.taps, views=views):
-        taps = {tap: values[None] for tap, values in seen.taps.items()}
-        patches, coarse = own.of(taps, 0).astype(np.float16), None
+        patches, coarse = own.of(seen.batch, 0).astype(np.float16), None
         taken += patches.nbytes
         if grid != own:
             coarse = seen.taps[COARSE].transpose(1, 2, 0).astype(np.float16)

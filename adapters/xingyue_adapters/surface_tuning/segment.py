@@ -84,7 +84,7 @@ def window_views(
             known = (seen.sample, seen.view)
             width, height = seen.size[::-1] if seen.view >= 4 else seen.size
             truth = turned(truth_map(samples[seen.sample], labels, (width, height)), seen.view)
-        patches = GRID.of({tap: values[None] for tap, values in seen.taps.items()}, 0)
+        patches = GRID.of(seen.batch, 0)
         rows, columns = covered_shape(patches.shape[:2], seen.place, geometry.side)
         own = _cells(truth, seen.place, rows, columns)
         inside = patches[:rows, :columns].astype(np.float16)

@@ -92,12 +92,5 @@ def shares(
 
 def loss(logits: Logits, truth: NDArray[np.intp], weights: NDArray[np.float64]) -> float:
     """Log-loss of ``(N, K)``, each image counting by its weight."""
-    return float(losses(logits, truth, weights).mean())
-
-
-def losses(
-    logits: Logits, truth: NDArray[np.intp], weights: NDArray[np.float64]
-) -> NDArray[np.float64]:
-    """``(N,)``: what each image adds."""
     own = log_softmax(logits, axis=1)[np.arange(len(truth)), truth]
-    return np.asarray(-weights * np.maximum(own, _LOG_MIN))
+    return float(-(weights * np.maximum(own, _LOG_MIN)).mean())

@@ -11,7 +11,6 @@ from statistics import median
 from typing import Any
 
 from xingyue.errors import Internal
-from xingyue_adapters.datasets import ImageSample
 from xingyue_adapters.surface_tuning.accuracy import SETS, KnownSet, Tally, fitting_side, read
 from xingyue_adapters.surface_tuning.classify import folds
 from xingyue_benchmarks import bodies
@@ -20,7 +19,6 @@ from xingyue_benchmarks.load import Platform
 from xingyue_benchmarks.scenario import Scenario
 from xingyue_benchmarks.tuning.jobs import Tuned, push, tune
 from xingyue_client import Xingyue
-from xingyue_client.results import Verdict
 
 TIMED = "casting-impeller"
 ONE_CLASS_IMAGES = (20, 60, 120)
@@ -77,7 +75,9 @@ def accuracy(bench: Bench, options: Options) -> list[dict[str, Any]]:
             tuned = tune(bench.vendor, bench.scenario.model, known.method, suffix, images)
             jobs.append(tuned.to_json())
             for sample in (samples[i] for i in held):
-                _tally(tally, sample, bench.vendor.inspect(tuned.model, sample.path))
+                answer = bench.vendor.inspect(tuned.model, sample.path)
+                classes = [each.label for each in answer.classes or ()]
+                tally.add(sample.label, answer.verdict == "fail", answer.score, classes)
         measures = tally.measures()
         told = ", ".join(f"{name} {value:.3f}" for name, value in measures.items())
         slowest = max(job["callable_s"] for job in jobs)
@@ -85,15 +85,6 @@ def accuracy(bench: Bench, options: Options) -> list[dict[str, Any]]:
               f"{told} ({known.target}); callable after {slowest:.1f} s", flush=True)  # fmt: skip
         found.append({"set": known.name, "method": known.method, "jobs": jobs} | measures)
     return found
-
-
-def _tally(tally: Tally, sample: ImageSample, answer: Verdict) -> None:
-    failed = answer.verdict == "fail"
-    named = answer.classes[0].label if answer.classes else ""
-    tally.truth.append(sample.label)
-    tally.scores.append(answer.score)
-    tally.verdicts.append(failed)
-    tally.said.append(named or ("defect" if failed else "good"))
 
 
 def starvation(bench: Bench, options: Options) -> list[dict[str, Any]]:

@@ -74,16 +74,13 @@ class SegmentationHead:
         return answers
 
 
-def check_network(
-    tensors: Mapping[str, NDArray[np.float32]], channels: int, outputs: int, prefix: str = ""
-) -> None:
-    """``InvalidRequest`` unless ``TENSORS`` lead from so many channels to so many logits; it names
-    them with ``prefix``, under which they are stored."""
-    check_shape(f"{prefix}hidden", tensors["hidden"], (channels, None))
+def check_network(tensors: Mapping[str, NDArray[np.float32]], channels: int, outputs: int) -> None:
+    """``InvalidRequest`` unless ``TENSORS`` lead from so many channels to so many logits."""
+    check_shape("hidden", tensors["hidden"], (channels, None))
     width = tensors["hidden"].shape[1]
-    check_shape(f"{prefix}hidden_bias", tensors["hidden_bias"], (width,))
-    check_shape(f"{prefix}weight", tensors["weight"], (width, outputs))
-    check_shape(f"{prefix}bias", tensors["bias"], (outputs,))
+    check_shape("hidden_bias", tensors["hidden_bias"], (width,))
+    check_shape("weight", tensors["weight"], (width, outputs))
+    check_shape("bias", tensors["bias"], (outputs,))
 
 
 def cell_logits(
